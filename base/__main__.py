@@ -1,0 +1,140 @@
+"""The phases of one program (locked): describe, size, train, pack, score, or all of it in one go."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+from base import protocol
+from base.config import Config, describe_knobs, resolve
+from base.presets import DEFAULT_PRESET, PRESETS
+
+
+def main() -> int:
+    options = parse_arguments()
+    config = resolve(PRESETS[options.preset](), options.set, os.environ)
+    phases = {"describe": describe, "size": size, "train": train, "pack": pack, "score": score, None: all_phases}
+    return phases[options.phase](config, options)
+
+
+def parse_arguments() -> argparse.Namespace:
+    shared = argparse.ArgumentParser(add_help=False)
+    preset = os.environ.get("PRESET", DEFAULT_PRESET)
+    shared.add_argument("--preset", default=preset, choices=PRESETS, help="whole configuration to start from")
+    shared.add_argument("--set", default=[], action="append", metavar="NAME=VALUE", help="override one knob")
+    parser = argparse.ArgumentParser(prog="train_gpt.py", description=__doc__, parents=[shared])
+    phases = parser.add_subparsers(dest="phase")
+    phases.add_parser("describe", parents=[shared], help="knobs, presets and parameter counts as JSON")
+    phase = phases.add_parser("size", parents=[shared], help="the untrained model through its export path")
+    phase.add_argument("--out", type=Path, required=True)
+    phase = phases.add_parser("train", parents=[shared], help="train to OUT/weights.bin")
+    phase.add_argument("--data", type=Path, required=True)
+    phase.add_argument("--out", type=Path, required=True)
+    phase = phases.add_parser("pack", parents=[shared], help="entropy-code weights into an artifact")
+    phase.add_argument("--weights", type=Path, required=True)
+    phase.add_argument("--cap-bytes", type=int, required=True)
+    phase.add_argument("--out", type=Path, required=True)
+    phase = phases.add_parser("score", parents=[shared], help="answer the referee")
+    phase.add_argument("--artifact", type=Path, required=True)
+    phase.add_argument("--tokenizer", type=Path, required=True)
+    phase.add_argument("--socket", required=True, help="fd:N or the path of a Unix socket")
+    return parser.parse_args()
+
+
+def describe(config: Config, options: argparse.Namespace) -> int:
+    print(json.dumps(description(config, options.preset)))
+    return 0
+
+
+def description(config: Config, preset: str) -> dict:
+    import torch
+
+    from base.model.gpt import GPT, parameter_counts
+
+    with torch.device("meta"):
+        counts = parameter_counts(GPT(config))
+    return {"knobs": describe_knobs(config), "presets": list(PRESETS), "preset": preset, "parameters": counts}
+
+
+def size(config: Config, options: argparse.Namespace) -> int:
+    """OUT/size.json: bytes of the untrained model as zeros (lowest) and as drawn (highest), and the description."""
+    import torch
+
+    from base.export import weights_bytes
+    from base.model.gpt import GPT
+    from base.model.layers import initialise
+
+    model = GPT(config)
+    initialise(model, config.run.seed)
+    drawn = len(packed(config, weights_bytes(config, model)))
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.normal_(generator=torch.Generator().manual_seed(config.run.seed))
+    noise = len(packed(config, weights_bytes(config, model)))
+    found = {"model_bytes": sorted((drawn, noise)), **description(config, options.preset)}
+    (options.out / "size.json").write_text(json.dumps(found))
+    return 0
+
+
+def train(config: Config, options: argparse.Namespace) -> int:
+    from base import runtime
+    from base.export import weights_bytes
+    from base.train import NotFinite
+    from base.train import train as run_training
+
+    here = runtime.start()
+    try:
+        model = run_training(config, here, options.data, options.out)
+    except NotFinite as error:
+        here.log(str(error))
+        return protocol.EXIT_NOT_FINITE
+    if here.rank == 0:
+        (options.out / "weights.bin").write_bytes(weights_bytes(config, model))
+    runtime.stop(here)
+    return 0
+
+
+def pack(config: Config, options: argparse.Namespace) -> int:
+    artifact = packed(config, options.weights.read_bytes())
+    if len(artifact) > options.cap_bytes:
+        print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
+        return 1
+    options.out.write_bytes(artifact)
+    return 0
+
+
+def packed(config: Config, weights: bytes) -> bytes:
+    from base.compress import codec
+
+    return codec.compress(weights, config.pack.zstd_level)
+
+
+def score(config: Config, options: argparse.Namespace) -> int:
+    from base import runtime
+    from base.evaluate.serve import serve
+
+    here = runtime.start()
+    scorer = load_scorer(config, here, options.artifact)
+    serve(scorer, here, protocol.connect(options.socket) if here.rank == 0 else None)
+    runtime.stop(here)
+    return 0
+
+
+def load_scorer(config: Config, here, artifact: Path):
+    from base.evaluate.sliding import SlidingScorer
+    from base.export import load_model
+
+    loaded, model = load_model(artifact.read_bytes(), config.eval, here.dtype, here.device)
+    return SlidingScorer(loaded, here, model, config.run.compile)
+
+
+def all_phases(config: Config, options: argparse.Namespace) -> int:
+    """Train, pack and score the validation shards in one process group, with the challenge's log lines."""
+    from base.challenge import run
+
+    return run(config, Path(sys.argv[0]))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

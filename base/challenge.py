@@ -1,0 +1,61 @@
+"""All phases in one go, the way the challenge runs a submission, with its log lines."""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from base import runtime
+from base.compress import codec
+from base.config import Config
+from base.evaluate.sliding import SlidingScorer
+from base.export import load_model, weights_bytes
+from base.tokens import bpb, shards
+from base.train import NotFinite, train
+
+BLOCK_TOKENS = 1 << 14  # how the stream is cut does not change the losses
+
+
+def run(config: Config, program: Path) -> int:
+    """Train on DATA_PATH, write ./artifact.bin, score VAL_PATH (default DATA_PATH) through the artifact."""
+    here = runtime.start()
+    data = Path(os.environ.get("DATA_PATH", "./data/datasets/fineweb10B_sp1024"))
+    tokenizer = os.environ.get("TOKENIZER_PATH", "./data/tokenizers/fineweb_1024_bpe.model")
+    validation = shards.read(Path(os.environ.get("VAL_PATH", data)), "fineweb_val_*.bin")
+    here.log(f"run_id:{os.environ.get('RUN_ID', 'none')} seed:{config.run.seed} world_size:{here.world}")
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "train").symlink_to(data.resolve())
+        started = time.perf_counter()
+        try:
+            model = train(config, here, folder, folder)
+        except NotFinite as error:
+            here.log(str(error))
+            return 1
+    here.log(f"stopping train_time:{1000 * (time.perf_counter() - started):.0f}ms")
+    artifact = Path("artifact.bin")
+    if here.rank == 0:
+        blob = codec.compress(weights_bytes(config, model), config.pack.zstd_level)
+        artifact.write_bytes(blob)
+        code_bytes = program.stat().st_size
+        here.log(f"Code size: {code_bytes} bytes")
+        here.log(f"Serialized model int{config.quant.matrix_bits}+zstd: {len(blob)} bytes")
+        here.log(f"Total submission size int{config.quant.matrix_bits}+zstd: {code_bytes + len(blob)} bytes")
+    here.barrier()
+
+    loaded, model = load_model(artifact.read_bytes(), config.eval, here.dtype, here.device)
+    scorer = SlidingScorer(loaded, here, model, config.run.compile)
+    started = time.perf_counter()
+    cuts = range(0, len(validation), BLOCK_TOKENS)
+    losses = np.concatenate([scorer.observe(validation[cut : cut + BLOCK_TOKENS]) for cut in cuts])
+    nats = float(losses[1:].astype(np.float64).sum())  # the first token is context, not a target
+    val_bpb = bpb.bits_per_byte(nats, bpb.target_bytes(tokenizer, validation))
+    here.log(
+        f"final_sliding_window stride:{config.eval.eval_stride} val_loss:{nats / (len(validation) - 1):.8f} "
+        f"val_bpb:{val_bpb:.8f} eval_time:{1000 * (time.perf_counter() - started):.0f}ms"
+    )
+    runtime.stop(here)
+    return 0

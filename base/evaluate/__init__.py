@@ -1,0 +1,1 @@
+"""The scorer and the two ways to talk to it."""

@@ -1,0 +1,41 @@
+"""Softcapped cross-entropy fused with the tied head: chunks of rows that stay in cache, gradients made on the way.
+
+The logits of a batch (tokens x V) cost more memory traffic than the rest of a small model, several times over in
+autograd. Here each chunk's logits are made, turned into loss and gradient, and dropped (the idea of Liger's fused
+linear cross-entropy, arXiv 2410.10989, with the softcap inside). The slow twin is `cross_entropy(logits(h), y)`.
+"""
+
+import torch
+from torch import Tensor
+
+CHUNK_ROWS = 512
+
+
+class SoftcappedCrossEntropy(torch.autograd.Function):
+    """hidden (N, D), embedding (V, D), targets (N,) -> mean loss in nats; logits are c*tanh(h E^T / c), in fp32."""
+
+    @staticmethod
+    def forward(ctx, hidden: Tensor, embedding: Tensor, targets: Tensor, softcap: float) -> Tensor:
+        total = hidden.new_zeros((), dtype=torch.float32)
+        grad_hidden = torch.empty_like(hidden)
+        grad_embedding = torch.zeros(embedding.shape, dtype=torch.float32, device=hidden.device)
+        head = embedding.to(hidden.dtype)
+        for start in range(0, len(hidden), CHUNK_ROWS):
+            rows, wanted = hidden[start : start + CHUNK_ROWS], targets[start : start + CHUNK_ROWS, None]
+            tanh = (rows @ head.T).float().div_(softcap).tanh_()
+            logits = tanh * softcap
+            # Softcapped logits lie in [-c, c]: the sum of exponentials cannot overflow, so no maximum is taken off.
+            exponentials = logits.exp()
+            normaliser = exponentials.sum(dim=1, keepdim=True)
+            total += (normaliser.log() - logits.gather(1, wanted)).sum()
+            grad = exponentials.div_(normaliser).scatter_add_(1, wanted, -torch.ones_like(normaliser))
+            grad = grad.mul_(tanh.square_().neg_().add_(1.0)).to(hidden.dtype)  # d softcap(z) / dz = 1 - tanh^2
+            grad_hidden[start : start + CHUNK_ROWS] = grad @ head
+            grad_embedding += (grad.T @ rows).float()
+        ctx.save_for_backward(grad_hidden.div_(len(hidden)), grad_embedding.div_(len(hidden)))
+        return total / len(hidden)
+
+    @staticmethod
+    def backward(ctx, grad_loss: Tensor):
+        grad_hidden, grad_embedding = ctx.saved_tensors
+        return grad_hidden * grad_loss.to(grad_hidden.dtype), grad_embedding * grad_loss, None, None

@@ -1,0 +1,20 @@
+"""Symmetric integer grids, one fp16 scale per row."""
+
+import torch
+from torch import Tensor
+
+
+def quantise(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """weight (R, C) -> integers (R, C) int8 in +-(2^(bits-1) - 1), scales (R,) fp16.
+
+    The fp16-rounded scale is the one divided by, so that the reader multiplies by what the writer used.
+    """
+    if not 2 <= bits <= 8:
+        raise ValueError(f"expected 2 to 8 bits, got {bits}")
+    top = 2 ** (bits - 1) - 1
+    scales = (weight.abs().amax(dim=1) / top).clamp_min(1e-7).half()
+    return (weight / scales.float()[:, None]).round().clamp(-top, top).to(torch.int8), scales
+
+
+def dequantise(integers: Tensor, scales: Tensor) -> Tensor:
+    return integers.float() * scales.float()[:, None]

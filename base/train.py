@@ -1,0 +1,112 @@
+"""The training loop: build, warm up, wait for the data, run against the clock, leave averaged weights."""
+
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from base.config import Config
+from base.model.gpt import GPT
+from base.model.layers import initialise
+from base.optim import schedule
+from base.optim.averaging import Average
+from base.optim.groups import optimisers
+from base.runtime import Runtime
+from base.tokens import loader, shards
+
+
+class NotFinite(ArithmeticError):
+    """The training loss stopped being a number."""
+
+
+def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
+    """Train on DATA/train/fineweb_train_*.bin and return the averaged model.
+
+    The clock is the data: everything before OUT/ready is untimed, everything after DATA/train appears is timed.
+    """
+    model = GPT(config, runtime.dtype)
+    initialise(model, config.run.seed)
+    model.to(runtime.device)
+    step_loss = torch.compile(model) if config.run.compile else model
+    warm_up(config, runtime, step_loss)
+    announce_and_wait(runtime, data, out)
+
+    started = time.perf_counter()
+    batches = loader.batches(config, runtime, shards.read(data / "train", "fineweb_train_*.bin"))
+    muon, adamw = optimisers(config, model, runtime.dtype)
+    average = Average(model, config.average.ema_decay)
+    weights = list(model.parameters())
+    step = 0
+    with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open("/dev/null", "w") as metrics:
+        while step < config.run.iterations and not out_of_time(config, runtime, started):
+            scale = schedule.lr_scale(config.run, config.optim, step, time.perf_counter() - started)
+            for optimiser in (muon, adamw):
+                for group in optimiser.param_groups:
+                    group["lr"] = scale * group["initial_lr"]
+            muon.param_groups[0]["momentum"] = schedule.muon_momentum(config.optim, step)
+
+            loss = step_loss(*next(batches))
+            loss.backward()
+            average_gradients(runtime, weights)
+            if config.optim.grad_clip > 0:
+                torch.nn.utils.clip_grad_norm_(weights, config.optim.grad_clip)
+            muon.step()
+            adamw.step()
+            model.zero_grad(set_to_none=True)
+            average.update(step)
+            step += 1
+            if step % config.run.log_every == 0 or step == config.run.iterations:
+                record(config, runtime, metrics, step, loss, time.perf_counter() - started, scale)
+    average.apply()
+    return model
+
+
+def warm_up(config: Config, runtime: Runtime, step_loss: torch.nn.Module) -> None:
+    """Compile and fault in the kernels on made-up tokens; no weight, optimiser or random state moves."""
+    rows = config.data.batch_tokens // config.data.sequence_length // runtime.world
+    tokens = torch.zeros(max(rows, 1), config.data.sequence_length, dtype=torch.int64, device=runtime.device)
+    step_loss(tokens, tokens).backward()
+    step_loss.zero_grad(set_to_none=True)
+
+
+def announce_and_wait(runtime: Runtime, data: Path, out: Path) -> None:
+    runtime.barrier()
+    if runtime.rank == 0:
+        (out / "ready").touch()
+    while not (data / "train").exists():
+        time.sleep(0.005)
+    runtime.barrier()
+
+
+def out_of_time(config: Config, runtime: Runtime, started: float) -> bool:
+    """Rank 0's clock decides for all, or ranks would stop at different steps."""
+    limit = config.run.max_wallclock_seconds
+    if limit <= 0:
+        return False
+    over = torch.tensor([float(time.perf_counter() - started >= limit)], device=runtime.device)
+    return bool(runtime.broadcast_(over).item())
+
+
+def average_gradients(runtime: Runtime, weights: list[torch.nn.Parameter]) -> None:
+    """Mean over ranks, all parameters in one message."""
+    if runtime.world == 1:
+        return
+    grads = [weight.grad for weight in weights]
+    flat = runtime.sum_(torch.cat([grad.flatten() for grad in grads])) / runtime.world
+    parts = flat.split([grad.numel() for grad in grads])
+    torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])
+
+
+def record(config: Config, runtime: Runtime, metrics, step: int, loss, seconds: float, lr_scale: float) -> None:
+    value = runtime.sum_(loss.detach().float()).item() / runtime.world
+    if value != value or value in (float("inf"), float("-inf")):
+        raise NotFinite(f"train_loss is {value} at step {step}")
+    tokens = step * config.data.batch_tokens
+    line = {"step": step, "loss": value, "seconds": round(seconds, 4), "tokens": tokens, "lr_scale": lr_scale}
+    metrics.write(json.dumps(line) + "\n")
+    milliseconds = 1000 * seconds
+    runtime.log(
+        f"step:{step}/{config.run.iterations} train_loss:{value:.4f} train_time:{milliseconds:.0f}ms "
+        f"step_avg:{milliseconds / step:.2f}ms"
+    )

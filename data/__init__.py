@@ -1,0 +1,1 @@
+"""Trusted data: the shard format, the byte table and the corpora; it knows nothing of trials."""

@@ -1,0 +1,47 @@
+"""The one tree of errors, each raised with a single line: got, expected, what to do.
+
+CaddieError
+├── DataError               data/: a shard, a tokenizer or a corpus is not what its header or manifest says
+├── SandboxError            preflight/: the sandbox itself could not be set up (never the candidate's fault)
+├── Refused                 preflight/, experiments/: the candidate's fault, with the verdict the ledger types it by
+├── ProposalError           experiments/: a proposal that is not valid data
+├── WorkspaceError          experiments/: git could not do what the loop needs
+├── LedgerError             experiments/: the run's database is not usable
+└── NoProposal              proposers/: the proposer has nothing (more) to propose
+"""
+
+
+class CaddieError(Exception):
+    """Anything caddie raises on purpose; its text is one line a person can act on."""
+
+
+class DataError(CaddieError):
+    """A file does not hold what its name, header or manifest promises."""
+
+
+class SandboxError(CaddieError):
+    """The machine cannot run a candidate safely; infrastructure, not the candidate."""
+
+
+class Refused(CaddieError):
+    """The candidate broke a rule or its own run; `verdict` is the type the ledger stores."""
+
+    def __init__(self, verdict: str, message: str) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+
+class ProposalError(Refused):
+    """A proposal that does not parse, does not apply, or names what it may not."""
+
+
+class WorkspaceError(CaddieError):
+    """Git could not do what was asked."""
+
+
+class LedgerError(CaddieError):
+    """The ledger is missing, locked or newer than this code."""
+
+
+class NoProposal(CaddieError):
+    """The proposer has no proposal to give."""

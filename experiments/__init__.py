@@ -1,0 +1,1 @@
+"""Trusted: the loop. Proposals become trials, trials become rows, commits and verdicts."""

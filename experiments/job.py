@@ -1,0 +1,66 @@
+"""One measurement as data: what to run (Job), what came of it (Measured), and who may run it (Runner)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from data.corpus import Corpus
+from experiments.tiers import Tier
+from preflight.proof import Honesty
+
+
+@dataclass(frozen=True)
+class Budget:
+    """CPU seconds a candidate may spend, from what the baseline needed."""
+
+    train_cpu_seconds: float
+    score_cpu_seconds: float
+
+
+UNLIMITED = Budget(float("inf"), float("inf"))
+
+
+@dataclass(frozen=True)
+class Job:
+    """Train, pack and score one bundle with one seed."""
+
+    bundle: Path
+    tier: Tier
+    corpus: Corpus
+    seed: int
+    budget: Budget
+    folder: Path  # of this measurement alone
+    level: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the harness itself measured; nothing here was said by the candidate but its losses, which were proved."""
+
+    seed: int
+    val_bpb: float
+    val_nats: float  # mean per token
+    code_bytes: int
+    model_bytes: int
+    artifact_sha256: str
+    train_wall_seconds: float
+    train_cpu_seconds: float
+    train_setup_seconds: float
+    pack_wall_seconds: float
+    score_wall_seconds: float  # of the first conversation
+    score_cpu_seconds: float
+    proof_wall_seconds: float
+    honesty: Honesty
+    honesty_bpb: float  # how far val_bpb can be off by a smooth lie
+    rare_bpb: float  # and by a rare one
+
+    @property
+    def artifact_bytes(self) -> int:
+        return self.code_bytes + self.model_bytes
+
+
+class Runner(Protocol):
+    """Where measurements happen: this machine now, a cluster later."""
+
+    def measure(self, job: Job) -> Measured:
+        """Raises Refused (the candidate's fault), SandboxError or DataError (nobody's)."""

@@ -1,0 +1,159 @@
+"""The run's memory: one SQLite file, intent before work, each row settled once and read-only after."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from data.errors import LedgerError
+from experiments.job import Measured
+from experiments.migrations import migrate
+from experiments.state import State
+from preflight.proof import Honesty
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial as the ledger knows it; numbers are absent until they have been measured."""
+
+    number: int
+    state: State
+    title: str
+    kind: str
+    hypothesis: str
+    expected_delta_bpb: float | None
+    proposal: str
+    parent: str
+    profile: str
+    tier: str
+    sandbox_level: str
+    trials_can_read_text: bool
+    tree: str | None
+    commit_id: str | None
+    knobs: str | None  # the resolved configuration as JSON, by the program's own account
+    detail: str
+    val_bpb: float | None
+    delta_bpb: float | None
+    artifact_bytes: int | None
+    train_seconds: float | None
+    score_seconds: float | None
+    honesty_bpb: float | None
+    rare_bpb: float | None
+    lines_added: int | None
+    lines_removed: int | None
+    started_at: str
+    settled_at: str | None
+
+
+COLUMNS = [column.name for column in fields(Row)]
+
+
+class Ledger:
+    """All reads and writes of one run's database; every write is one transaction."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        try:
+            self.connection = sqlite3.connect(path, timeout=10.0)
+            self.connection.execute("PRAGMA foreign_keys = ON")
+            migrate(self.connection)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path}: expected a ledger, found {error}") from error
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def fact(self, name: str) -> str | None:
+        """A fact of the run, such as its profile."""
+        found = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return str(found[0]) if found else None
+
+    def set_fact(self, name: str, value: str) -> None:
+        with self.connection:
+            self.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def begin(self, **columns: object) -> int:
+        """Write the intent to try something; returns its number, counted from 0 (the baseline)."""
+        with self.connection:
+            number = int(self.connection.execute("SELECT COALESCE(MAX(number) + 1, 0) FROM trials").fetchone()[0])
+            values = {"number": number, "state": State.PROPOSED.value, "started_at": now(), **columns}
+            names, marks = ", ".join(values), ", ".join("?" * len(values))
+            self.connection.execute(f"INSERT INTO trials ({names}) VALUES ({marks})", tuple(values.values()))
+        return number
+
+    def update(self, number: int, **columns: object) -> None:
+        """Add to a trial that is under way."""
+        self._write(number, columns)
+
+    def settle(self, number: int, state: State, **columns: object) -> None:
+        """End a trial, once."""
+        assert state.finished
+        self._write(number, {"state": state.value, "settled_at": now(), **columns})
+
+    def _write(self, number: int, columns: dict[str, object]) -> None:
+        names = ", ".join(f"{name} = ?" for name in columns)
+        with self.connection:
+            done = self.connection.execute(
+                f"UPDATE trials SET {names} WHERE number = ? AND settled_at IS NULL", (*columns.values(), number)
+            )
+        if done.rowcount != 1:
+            raise LedgerError(f"trial {number} is settled already; expected one that is under way")
+
+    def add_measurement(self, number: int, tier: str, split: str, measured: Measured) -> None:
+        with self.connection:
+            self.connection.execute(
+                "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?)",
+                (number, measured.seed, tier, split, json.dumps(asdict(measured)), now()),
+            )
+
+    def measurements(self, number: int) -> list[Measured]:
+        found = self.connection.execute("SELECT measured FROM measurements WHERE trial = ? ORDER BY rowid", (number,))
+        loaded = [json.loads(text) for (text,) in found]
+        return [Measured(**{**values, "honesty": Honesty(**values["honesty"])}) for values in loaded]
+
+    def add_stage(self, number: int, stage: str, seconds: float) -> None:
+        with self.connection:
+            self.connection.execute("INSERT INTO stages VALUES (?, ?, ?)", (number, stage, seconds))
+
+    def stages(self, number: int) -> dict[str, float]:
+        found = self.connection.execute(
+            "SELECT stage, SUM(seconds) FROM stages WHERE trial = ? GROUP BY stage", (number,)
+        )
+        return dict(found.fetchall())
+
+    def rows(self) -> list[Row]:
+        return self._rows("ORDER BY number")
+
+    def row(self, number: int) -> Row:
+        found = self._rows("WHERE number = ?", (number,))
+        if not found:
+            raise LedgerError(f"no trial {number} in {self.path}; `status` lists what there is")
+        return found[0]
+
+    def with_tree(self, tree: str) -> Row | None:
+        """An earlier trial of the same tree that was not ended by the machine."""
+        found = self._rows("WHERE tree = ? AND state NOT IN ('infra') ORDER BY number", (tree,))
+        return found[0] if found else None
+
+    def incumbent(self) -> Row | None:
+        """The newest kept trial, or the baseline."""
+        found = self._rows("WHERE state IN ('kept', 'baseline') ORDER BY number DESC LIMIT 1")
+        return found[0] if found else None
+
+    def unsettled(self) -> list[Row]:
+        return self._rows("WHERE settled_at IS NULL ORDER BY number")
+
+    def _rows(self, where: str, values: Iterable[object] = ()) -> list[Row]:
+        found = self.connection.execute(f"SELECT {', '.join(COLUMNS)} FROM trials {where}", tuple(values))
+        rows = [dict(zip(COLUMNS, values, strict=True)) for values in found]
+        return [
+            Row(**{**row, "state": State(row["state"]), "trials_can_read_text": bool(row["trials_can_read_text"])})
+            for row in rows
+        ]
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

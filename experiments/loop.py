@@ -1,0 +1,149 @@
+"""The loop: open or resume a run, measure the baseline, then propose and try until told to stop."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from data.corpus import Corpus
+from data.errors import CaddieError, NoProposal, Refused
+from experiments import runners
+from experiments.job import UNLIMITED, Budget
+from experiments.ledger import Ledger, Row
+from experiments.state import State
+from experiments.tiers import PROFILES
+from experiments.trial import Bench, measure, run_trial, settle
+from experiments.workspace import Workspace
+from preflight import bundle, checks, sandbox
+from preflight.text import one_line
+
+CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
+PROPOSE_SECONDS = 900
+PROPOSAL_BYTES = 1 << 20
+INFRA_IN_A_ROW = 3
+
+
+def open_bench(
+    root: Path, run: str, profile: str, announce: Callable[[int, str, str], None], level: str | None = None
+) -> Bench:
+    """A run's bench; a run keeps the profile it was started with."""
+    if profile not in PROFILES:
+        raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
+    levels = sandbox.available_levels()
+    level = level or levels[0]
+    if level not in levels:
+        raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
+    folder = root.resolve() / "trials" / run
+    ledger = Ledger(folder / "ledger.sqlite")
+    if (ledger.fact("profile") or profile) != profile:
+        raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --name")
+    workspace = Workspace(root, run)
+    if ledger.fact("profile") is None:
+        ledger.set_fact("profile", profile)
+        ledger.set_fact("start", workspace.head())
+        workspace.set_best(workspace.head())
+    corpus = Corpus.open(root / "shards" / profile, verify=True)
+    return Bench(
+        run, folder, workspace, ledger, profile, PROFILES[profile], corpus, runners.runner("local"), level, announce
+    )
+
+
+def recover(bench: Bench) -> list[Row]:
+    """After any crash: what was under way becomes `infra`, and the incumbent is what the ledger says."""
+    lost = bench.ledger.unsettled()
+    for row in lost:
+        bench.ledger.settle(row.number, State.INFRA, detail="the controller ended before this trial did")
+    incumbent = bench.ledger.incumbent()
+    if incumbent and incumbent.commit_id:
+        bench.workspace.set_best(incumbent.commit_id)
+    return lost
+
+
+def baseline(bench: Bench) -> Row:
+    """Trial 0 (or a later row after a crash): the tree the run starts from, measured without a CPU budget."""
+    known = [row for row in bench.ledger.rows() if row.state is State.BASELINE]
+    if known:
+        return known[0]
+    start = bench.workspace.best()
+    number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
+    folder = bench.trial_folder(number)
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with bench.stage(number, "the baseline", "preflight"):
+            tree = bench.workspace.read(start)
+            report = checks.run(tree, None, bench.tier.target, bench.corpus, folder, bench.level)
+        if report.size is None or not report.passed:
+            raise report.findings[0].refusal()
+        measured = measure(bench, number, "the baseline", folder / bundle.NAME, UNLIMITED)
+    except (CaddieError, OSError, KeyboardInterrupt) as error:
+        bench.ledger.settle(number, State.INFRA, detail=one_line(f"baseline: {error}"))
+        if isinstance(error, Refused):
+            raise CaddieError(f"the baseline cannot run: {error}") from error
+        raise
+    knobs = report.size.knobs_json()
+    return settle(bench, number, None, State.BASELINE, measured, knobs=knobs)
+
+
+def budget(bench: Bench, start: Row) -> Budget:
+    """CPU seconds per phase: what the baseline needed, times the tier's slack."""
+    measured = bench.ledger.measurements(start.number)
+    slack = bench.tier.cpu_slack or float("inf")
+    return Budget(
+        train_cpu_seconds=slack * max(one.train_cpu_seconds for one in measured),
+        score_cpu_seconds=slack * max(one.score_cpu_seconds for one in measured),
+    )
+
+
+def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str:
+    """Start generate_next.py as a process and return what it printed; raises NoProposal with its one line."""
+    command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
+    done = subprocess.run(
+        [*command, "--proposer", proposer, *arguments], capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ
+    )
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
+        said = next((line for line in reversed(lines) if line.strip()), f"exit status {done.returncode}")
+        raise NoProposal(f"generate_next.py: {one_line(said)}")
+    return done.stdout[:PROPOSAL_BYTES].decode("utf-8", "backslashreplace")
+
+
+def run(
+    bench: Bench,
+    proposer: str,
+    trials: int,
+    hours: float,
+    report: Callable[[Row], None],
+    arguments: tuple[str, ...] = (),
+    stop_file: Path | None = None,
+) -> str:
+    """Run until `trials` have settled in this call, `hours` have passed, or nothing is left; says why it ended."""
+    started = time.monotonic()
+    recover(bench)
+    start = baseline(bench)
+    report(start)
+    limits = budget(bench, start)
+    settled = failures = 0
+    while settled < trials:
+        if stop_file and stop_file.exists():
+            return f"the file {stop_file.name} asked for it"
+        if time.monotonic() - started > 3600 * hours:
+            return f"{hours:g} hours are over"
+        try:
+            text = propose(bench, proposer, arguments)
+        except NoProposal as reason:
+            return str(reason)
+        try:
+            row = run_trial(bench, text, limits)
+        except (CaddieError, OSError) as error:
+            failures += 1
+            report(bench.ledger.rows()[-1])
+            if failures == INFRA_IN_A_ROW:
+                raise CaddieError(f"{failures} failures of the machine in a row, the last: {error}") from error
+            continue
+        failures = 0
+        settled += 1
+        report(row)
+    return f"{settled} trials are settled"

@@ -1,0 +1,76 @@
+"""The ledger's schema as numbered steps, each applied once and in order."""
+
+import sqlite3
+from collections.abc import Callable
+
+from data.errors import LedgerError
+
+Migration = Callable[[sqlite3.Connection], None]
+MIGRATIONS: list[Migration] = []
+
+
+def migration(step: Migration) -> Migration:
+    MIGRATIONS.append(step)
+    return step
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring a ledger of any age to the newest schema; raises LedgerError for one from the future."""
+    connection.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+    applied = {row[0] for row in connection.execute("SELECT name FROM migrations")}
+    known = {step.__name__ for step in MIGRATIONS}
+    if applied - known:
+        raise LedgerError(f"ledger has steps {sorted(applied - known)} that this code does not know; update caddie")
+    for step in MIGRATIONS:
+        if step.__name__ not in applied:
+            with connection:
+                step(connection)
+                connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
+
+
+@migration
+def m001_initial(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+    connection.execute(
+        """CREATE TABLE trials (
+            number INTEGER PRIMARY KEY,
+            state TEXT NOT NULL,
+            title TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            hypothesis TEXT NOT NULL,
+            expected_delta_bpb REAL,
+            proposal TEXT NOT NULL,
+            parent TEXT NOT NULL,
+            profile TEXT NOT NULL,
+            tier TEXT NOT NULL,
+            sandbox_level TEXT NOT NULL,
+            trials_can_read_text INTEGER NOT NULL,
+            tree TEXT,
+            commit_id TEXT,
+            knobs TEXT,
+            detail TEXT NOT NULL DEFAULT '',
+            val_bpb REAL,
+            delta_bpb REAL,
+            artifact_bytes INTEGER,
+            train_seconds REAL,
+            score_seconds REAL,
+            honesty_bpb REAL,
+            rare_bpb REAL,
+            lines_added INTEGER,
+            lines_removed INTEGER,
+            started_at TEXT NOT NULL,
+            settled_at TEXT
+        )"""
+    )
+    connection.execute("CREATE INDEX trials_tree ON trials (tree)")
+    connection.execute(
+        """CREATE TABLE measurements (
+            trial INTEGER NOT NULL REFERENCES trials (number),
+            seed INTEGER NOT NULL,
+            tier TEXT NOT NULL,
+            split TEXT NOT NULL,
+            measured TEXT NOT NULL,
+            taken_at TEXT NOT NULL
+        )"""
+    )
+    connection.execute("CREATE TABLE stages (trial INTEGER NOT NULL, stage TEXT NOT NULL, seconds REAL NOT NULL)")

@@ -1,0 +1,134 @@
+"""A proposal is data: a title, a hypothesis, and edits that must match exactly once."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import ProposalError
+from preflight import boundary, limits, syntax
+from preflight.text import one_line
+from preflight.tree import PLAIN, Source, Tree
+
+Class = Literal[
+    "architecture", "optimiser", "schedule", "data", "quantisation", "compression", "evaluation", "simplify"
+]
+TEXT_BYTES = 400_000  # of a proposal as JSON
+
+
+class Edit(BaseModel):
+    """Either `search` and `replace` within a file, or its whole new `content`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    path: str
+    search: str | None = None
+    replace: str | None = None
+    content: str | None = None
+
+
+class Proposal(BaseModel):
+    """One idea to try. `class` is a word of Python, so the field is `kind` here and `class` in JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, populate_by_name=True)
+
+    title: Annotated[str, Field(min_length=1, max_length=500)]
+    hypothesis: Annotated[str, Field(max_length=8_000)]
+    kind: Annotated[Class, Field(alias="class")]
+    parent: Annotated[str, Field(pattern=r"[0-9a-f]{40}")]  # the commit it was written against
+    expected_delta_bpb: float
+    edits: Annotated[tuple[Edit, ...], Field(min_length=1, strict=False)]
+
+    @classmethod
+    def parse(cls, text: str) -> "Proposal":
+        """Read JSON; raises ProposalError that names the first field at fault."""
+        if len(text) > TEXT_BYTES:
+            raise ProposalError("bad_diff", f"proposal: got {len(text)} characters, expected at most {TEXT_BYTES}")
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"]) or "proposal"
+            raise ProposalError("bad_diff", one_line(f"{place}: {first['msg']}")) from error
+
+    def to_json(self) -> str:
+        return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def apply(proposal: Proposal, parent: Tree) -> Tree:
+    """The parent's tree with the edits made, in order; raises ProposalError and changes nothing on failure."""
+    for edit in proposal.edits:
+        for finding in boundary.check_path(edit.path):
+            raise ProposalError(finding.rule, str(finding))
+    tree = dict(parent)
+    for number, edit in enumerate(proposal.edits, start=1):
+        try:
+            tree[edit.path] = Source(PLAIN, _edited(edit, tree).encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise ProposalError("bad_diff", f"edit {number}: {edit.path}: expected text that UTF-8 can hold") from error
+        except ProposalError as error:
+            raise ProposalError(error.verdict, f"edit {number}: {error}") from error
+    _check_extent(tree, parent)
+    return tree
+
+
+def is_no_op(tree: Tree, parent: Tree) -> bool:
+    """Whether two trees have the same syntax: comments and layout aside, nothing changed."""
+    if tree == parent:
+        return True
+    try:
+        return syntax.fingerprint(tree) == syntax.fingerprint(parent)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False  # a file that does not parse is preflight's to name
+
+
+def changed_lines(tree: Mapping[str, Source], parent: Mapping[str, Source]) -> tuple[int, int]:
+    """Lines added and removed between two trees."""
+    added = removed = 0
+    for path in tree.keys() | parent.keys():
+        if tree.get(path) == parent.get(path):
+            continue
+        before, after = (side[path].content.splitlines() if path in side else [] for side in (parent, tree))
+        for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
+            if tag != "equal":
+                removed += i2 - i1
+                added += j2 - j1
+    return added, removed
+
+
+def _edited(edit: Edit, tree: Tree) -> str:
+    if edit.content is not None:
+        if edit.search is not None or edit.replace is not None:
+            raise ProposalError("bad_diff", f"{edit.path}: got content beside search/replace, expected one of the two")
+        return edit.content
+    if not edit.search or edit.replace is None:
+        raise ProposalError("bad_diff", f"{edit.path}: expected content, or search and replace")
+    if edit.path not in tree:
+        near = difflib.get_close_matches(edit.path, tree, n=1)
+        raise ProposalError("bad_diff", f"{edit.path}: no such file" + (f"; did you mean {near[0]}?" if near else ""))
+    text = tree[edit.path].content.decode("utf-8")
+    count = text.count(edit.search)
+    if count != 1:
+        where = f"; {nearest_lines(edit.search, text)}" if count == 0 else "; give more lines around it"
+        raise ProposalError("bad_diff", f"{edit.path}: search text matches {count} times, expected 1{where}")
+    return text.replace(edit.search, edit.replace)
+
+
+def nearest_lines(search: str, text: str) -> str:
+    """Where the file comes closest to the first line of a search text that does not match."""
+    wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
+    lines = text.splitlines()
+    near = difflib.get_close_matches(wanted, [line.strip() for line in lines], n=1, cutoff=0.3)
+    if not near:
+        return f"nothing like {one_line(wanted, 80)!r} is there"
+    number = next(i for i, line in enumerate(lines, start=1) if line.strip() == near[0])
+    return f"nearest is line {number}: {one_line(near[0], 120)!r}"
+
+
+def _check_extent(tree: Tree, parent: Tree) -> None:
+    files = sum(tree.get(path) != parent.get(path) for path in tree.keys() | parent.keys())
+    lines = sum(changed_lines(tree, parent))
+    if files > limits.PROPOSAL_FILES or lines > limits.PROPOSAL_LINES:
+        allowed = f"at most {limits.PROPOSAL_FILES} files and {limits.PROPOSAL_LINES} lines"
+        raise ProposalError("bad_diff", f"edits change {files} files and {lines} lines, expected {allowed}")

@@ -1,0 +1,72 @@
+"""The score is a conversation: hold it, count the bytes from the trusted table, then demand the proof."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from data.byte_table import bits_per_byte
+from data.corpus import Corpus
+from data.errors import Refused
+from experiments.tiers import Tier
+from preflight.conversation import first_pass, hold
+from preflight.proof import Honesty, prove
+from preflight.sandbox import Job
+
+
+@dataclass(frozen=True)
+class Score:
+    """Bits per byte of one split, the cost of finding out, and how far they can be off."""
+
+    val_bpb: float
+    val_nats: float
+    wall_seconds: float
+    cpu_seconds: float
+    proof_wall_seconds: float
+    honesty: Honesty
+    honesty_bpb: float
+    rare_bpb: float
+
+
+def score(job: Job, tier: Tier, corpus: Corpus, cpu_limit_seconds: float) -> Score:
+    """Both conversations with a scoring job; raises Refused."""
+    tokens = corpus.tokens(tier.split)
+    rng = np.random.default_rng()  # seeded by the system: cuts and places cannot be foreseen
+    with hold(job, corpus.manifest.vocab_size) as (conversation, running):
+        conversation.reset()  # answered when the model is loaded: the clock starts here
+        wall, cpu = time.monotonic(), running.cpu_seconds()
+
+        def check_clock() -> None:
+            for kind, used, limit in (
+                ("cpu", running.cpu_seconds() - cpu, cpu_limit_seconds),
+                ("wall", time.monotonic() - wall, tier.score_wall_seconds),
+            ):
+                if used > limit:
+                    message = f"score: got {used:.1f} {kind} seconds, expected at most {limit:.1f}"
+                    raise Refused("timeout(score)", message)
+
+        losses = first_pass(conversation, tokens, rng, tier.largest_block, check_clock)
+        wall_seconds, cpu_seconds = time.monotonic() - wall, running.cpu_seconds() - cpu
+        part = min(len(tokens), tier.proof_tokens)
+        honesty = prove(conversation, tokens[:part], losses[:part], rng, tier.proof_places)
+        proof_wall_seconds = time.monotonic() - wall - wall_seconds
+
+    nats = float(losses[1:].astype(np.float64).sum())  # the first token is context, not a target
+    text_bytes = int(corpus.byte_table().target_bytes(tokens).sum())
+    per_token = bits_per_byte(len(tokens) - 1.0, text_bytes)  # bpb of one nat a token
+    result = Score(
+        val_bpb=bits_per_byte(nats, text_bytes),
+        val_nats=nats / (len(tokens) - 1),
+        wall_seconds=wall_seconds,
+        cpu_seconds=cpu_seconds,
+        proof_wall_seconds=proof_wall_seconds,
+        honesty=honesty,
+        honesty_bpb=honesty.smooth_bound_nats * per_token,
+        rare_bpb=honesty.rare_bound_nats * per_token,
+    )
+    if not result.honesty_bpb <= tier.smooth_bound_bpb:
+        got = f"{result.honesty_bpb:.5f} bpb over {honesty.places} places"
+        raise Refused(
+            "dishonest", f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
+        )
+    return result

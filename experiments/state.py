@@ -1,0 +1,31 @@
+"""The states a trial passes through and the ways it can end."""
+
+from enum import StrEnum
+
+
+class State(StrEnum):
+    PROPOSED = "proposed"
+    PREFLIGHT = "preflight"
+    RUNNING = "running"  # train, pack, score: the runner has it
+    JUDGED = "judged"
+    BASELINE = "baseline"
+    KEPT = "kept"
+    DISCARDED = "discarded"
+    NO_OP = "no_op"
+    DUPLICATE = "duplicate"
+    BAD_DIFF = "bad_diff"
+    STATIC = "static"
+    OVERSIZE = "oversize"
+    DISHONEST = "dishonest"
+    OOM = "oom"
+    NAN = "nan"
+    TIMEOUT_TRAIN = "timeout(train)"
+    TIMEOUT_PACK = "timeout(pack)"
+    TIMEOUT_SCORE = "timeout(score)"
+    TIMEOUT_SIZE = "timeout(size)"
+    CRASH = "crash"
+    INFRA = "infra"  # the machine's fault: tried again, never blamed on the idea
+
+    @property
+    def finished(self) -> bool:
+        return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING, State.JUDGED)

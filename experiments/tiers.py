@@ -1,0 +1,44 @@
+"""What a trial may cost, per profile: the only place, and nothing in base/ can change it."""
+
+from dataclasses import dataclass
+
+from preflight.phases import Target
+from preflight.targets import POCKET
+
+
+@dataclass(frozen=True)
+class Tier:
+    """One kind of measurement of a candidate."""
+
+    name: str
+    target: Target
+    split: str  # dev or validation
+    seeds: tuple[int, ...]
+    train_wall_seconds: float  # generous where CPU seconds are the budget
+    score_wall_seconds: float
+    cpu_slack: float  # CPU budget over what the baseline needed; 0 = by wallclock alone
+    largest_block: int  # tokens of one frame of the first conversation
+    proof_tokens: int  # read again in the second conversation
+    proof_places: int  # distributions demanded in it
+    smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
+    margin_bpb: float  # a keep beats the incumbent by more than this on the same seeds
+    expected_minutes: float
+
+
+FULL_POCKET = Tier(
+    name="full",
+    target=POCKET,
+    split="dev",
+    seeds=(1337,),
+    train_wall_seconds=600,
+    score_wall_seconds=300,
+    cpu_slack=1.10,
+    largest_block=16_384,
+    proof_tokens=1 << 40,
+    proof_places=256,
+    smooth_bound_bpb=0.001,
+    margin_bpb=0.010,
+    expected_minutes=1.2,
+)
+
+PROFILES = {"pocket": FULL_POCKET}

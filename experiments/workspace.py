@@ -1,0 +1,122 @@
+"""Git as the loop's memory, by plumbing alone: trees, commits and refs are made without a checkout.
+
+The person's working tree, index, branches and hooks are never touched: every tree is built in a temporary index,
+hooks and signing are off for our own commands, and only refs of this run move.
+
+    refs/caddie/<run>/0042          the tree of trial 42, held before anything runs
+    experiments/<run>/0042          its one commit, written when the verdict is known
+    experiments/<run>/best          the incumbent
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import git
+
+from data.errors import WorkspaceError
+from preflight.tree import Source, Tree
+
+NO_REF = "0" * 40
+IDENTITY = {
+    "GIT_AUTHOR_NAME": "caddie",
+    "GIT_AUTHOR_EMAIL": "caddie@localhost",
+    "GIT_COMMITTER_NAME": "caddie",
+    "GIT_COMMITTER_EMAIL": "caddie@localhost",
+}
+OURS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "gc.auto=0")
+
+
+class Workspace:
+    """The repository that holds `base/`, as one run sees it."""
+
+    def __init__(self, root: Path, run: str) -> None:
+        self.root, self.run = root, run
+        try:
+            self.git = git.Git(str(root))
+            self.git_dir = Path(self._git("rev-parse", "--absolute-git-dir"))
+        except (git.GitCommandNotFound, WorkspaceError) as error:
+            raise WorkspaceError(
+                f"{root}: expected a git repository with a commit; run git init and commit first"
+            ) from error
+
+    def head(self) -> str:
+        return self.commit_of("HEAD")
+
+    def commit_of(self, name: str) -> str:
+        return self._git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
+
+    def tree_of(self, commit: str) -> str:
+        return self._git("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+    def best(self) -> str:
+        return self.commit_of(f"refs/heads/experiments/{self.run}/best")
+
+    def base_is_clean(self) -> bool:
+        """Whether base/ in the person's checkout is what HEAD says; a run starts from the commit."""
+        return not self._git("status", "--porcelain", "--", "base")
+
+    def read(self, commit: str) -> Tree:
+        """base/ of a commit or tree."""
+        entries = [line for line in self._git("ls-tree", "-r", "-z", commit, "--", "base").split("\0") if line]
+        tree: Tree = {}
+        for entry in entries:
+            head, path = entry.split("\t", 1)
+            mode, _, blob = head.split(" ")
+            tree[path] = Source(mode, self._git_bytes("cat-file", "blob", blob))
+        return tree
+
+    def write(self, tree: Mapping[str, Source], parent: str) -> str:
+        """The parent's whole tree with base/ replaced; returns the id of the new tree."""
+        with tempfile.TemporaryDirectory() as scratch:
+            environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            before = self.read(parent)
+            self._git("read-tree", parent, env=environment)
+            changed = {path: source for path, source in tree.items() if before.get(path) != source}
+            lines = [f"0 {NO_REF}\t{path}" for path in before if path not in tree]
+            for number, (path, source) in enumerate(changed.items()):
+                file = Path(scratch) / str(number)
+                file.write_bytes(source.content)
+                blob = self._git("hash-object", "-w", "--no-filters", str(file))
+                lines.append(f"{source.mode} {blob}\t{path}")
+            listing = Path(scratch) / "listing"
+            listing.write_text("".join(f"{line}\0" for line in lines))
+            with listing.open("rb") as stdin:
+                self._git("update-index", "-z", "--index-info", env=environment, istream=stdin)
+            return self._git("write-tree", env=environment)
+
+    def hold(self, number: int, tree: str) -> None:
+        """Keep a trial's tree before it runs."""
+        self._git("update-ref", f"refs/caddie/{self.run}/{number:04d}", tree)
+
+    def commit(self, number: int, tree: str, parent: str, message: str) -> str:
+        """The one commit of a trial, on its own branch."""
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
+            file.write(message)
+            file.flush()
+            commit = self._git("commit-tree", tree, "-p", parent, "-F", file.name, env=IDENTITY)
+        self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit)
+        return commit
+
+    def set_best(self, commit: str) -> None:
+        self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit)
+
+    def diff(self, one: str, other: str) -> str:
+        """The change of base/ between two commits."""
+        return self._git("diff", "--no-ext-diff", "--no-textconv", one, other, "--", "base")
+
+    def _git(self, *arguments: str, **options: object) -> str:
+        return self._execute(arguments, **options).decode("utf-8", "surrogateescape").strip("\n")
+
+    def _git_bytes(self, *arguments: str) -> bytes:
+        return self._execute(arguments, strip_newline_in_stdout=False)
+
+    def _execute(self, arguments: tuple[str, ...], **options: object) -> bytes:
+        try:
+            output = self.git.execute(["git", *OURS, *arguments], stdout_as_string=False, **options)  # type: ignore[call-overload]
+        except git.GitCommandError as error:
+            reason = str(error.stderr).strip().strip("'")
+            raise WorkspaceError(f"git {arguments[0]} failed: {reason}") from error
+        assert isinstance(output, bytes)
+        return output

@@ -1,0 +1,59 @@
+"""`python -m preflight [TREE] [--json]`: may this tree run? Exit 0 yes, 1 refused, 2 could not be checked."""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from data.corpus import Corpus
+from data.errors import CaddieError, Refused
+from preflight import checks, sandbox
+from preflight.finding import Finding
+from preflight.targets import TARGETS
+from preflight.text import one_line
+from preflight.tree import read_folder
+
+
+def main(
+    tree: Annotated[Path, typer.Argument(help="a folder that holds base/")] = Path(),
+    profile: Annotated[str, typer.Option(help="what the tree is run as: " + ", ".join(TARGETS))] = "pocket",
+    shards: Annotated[Path, typer.Option(help="the corpus that smoke trains on")] = Path("shards/pocket"),
+    as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout")] = False,
+) -> None:
+    """Check size, syntax and honesty of a base/ tree in a few seconds. Example: python -m preflight . --json"""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    try:
+        if profile not in TARGETS:
+            raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(TARGETS)}")
+        report = check(tree, profile, shards)
+    except CaddieError as error:
+        console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
+        raise typer.Exit(2) from error
+    if as_json:
+        found = [finding.as_dict() for finding in report.findings]
+        print(json.dumps({"passed": report.passed, "findings": found, "seconds": report.seconds}))
+    else:
+        for finding in report.findings:
+            console.print(one_line(str(finding), 500))
+        times = ", ".join(f"{tier} {seconds:.1f} s" for tier, seconds in report.seconds.items())
+        console.print(("passed" if report.passed else "refused") + f" ({times})")
+    raise typer.Exit(0 if report.passed else 1)
+
+
+def check(tree: Path, profile: str, shards: Path) -> checks.Report:
+    if not (tree / "base").is_dir():
+        raise CaddieError(f"{tree}: expected a folder that holds base/")
+    corpus = Corpus.open(shards)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            sources = read_folder(tree)
+        except Refused as refusal:
+            return checks.Report(findings=[Finding(refusal.verdict, "base", str(refusal), "plain files")])
+        return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), sandbox.available_levels()[0])
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,109 @@
+"""The referee's side of the scoring conversation: frames out, losses back, nothing sent ahead.
+
+The wire format is the twin of base/protocol.py: one byte of operation, a little-endian uint32 count, then uint16
+tokens one way and float32 values in nats the other.
+"""
+
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from data.errors import Refused
+from data.shards import Tokens
+from preflight.phases import require
+from preflight.sandbox import Job, Running, start
+
+Values = npt.NDArray[np.float32]
+
+OBSERVE, PREDICT, RESET, QUIT = b"O", b"P", b"R", b"Q"
+HEADER = struct.Struct("<cI")
+LEAST_LOSS = -1e-4  # nats; less than nothing is no probability, whatever the rounding
+
+
+class Conversation:
+    """One scorer at the other end of a socket; whatever it sends is checked before it is believed."""
+
+    def __init__(self, connection: socket.socket, vocab_size: int, timeout_seconds: float) -> None:
+        self.connection, self.vocab_size = connection, vocab_size
+        connection.settimeout(timeout_seconds)
+
+    def observe(self, tokens: Tokens) -> Values:
+        """Losses in nats of `tokens`, shape (n,), each given every token since the last reset."""
+        losses = self._ask(OBSERVE, len(tokens), tokens.astype("<u2").tobytes())
+        if len(losses) and float(losses.min()) < LEAST_LOSS:
+            raise Refused("dishonest", f"got a loss of {losses.min():.6g} nats, expected none below 0")
+        return losses
+
+    def predict(self) -> Values:
+        """Log-probabilities of the next token, shape (V,)."""
+        return self._ask(PREDICT, self.vocab_size)
+
+    def reset(self) -> None:
+        self._ask(RESET, 0)
+
+    def quit(self) -> None:
+        self.connection.sendall(HEADER.pack(QUIT, 0))
+
+    def _ask(self, operation: bytes, expected: int, payload: bytes = b"") -> Values:
+        try:
+            self.connection.sendall(HEADER.pack(operation, len(payload) // 2) + payload)
+            head = self._receive(HEADER.size)
+            found, count = HEADER.unpack(head)
+            if found != operation or count != expected:
+                answer = f"frame {found!r} with {count} values"
+                raise Refused("crash", f"score answered {answer}, expected {operation!r} with {expected}")
+            values = np.frombuffer(self._receive(4 * count), dtype="<f4")
+        except TimeoutError as error:
+            raise Refused("timeout(score)", "score did not answer in time") from error
+        except OSError as error:
+            raise Refused("crash", f"score hung up: {error}") from error
+        if not np.isfinite(values).all() and operation == OBSERVE:
+            raise Refused("nan", f"got {int((~np.isfinite(values)).sum())} losses that are no number")
+        return values
+
+    def _receive(self, count: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < count:
+            part = self.connection.recv(min(count - len(parts), 1 << 20))
+            if not part:
+                raise Refused("crash", f"score hung up after {len(parts)} of {count} bytes")
+            parts += part
+        return bytes(parts)
+
+
+def first_pass(
+    conversation: Conversation,
+    tokens: Tokens,
+    rng: np.random.Generator,
+    largest_block: int,
+    after_block: Callable[[], None] = lambda: None,
+) -> Values:
+    """All tokens in blocks of random size: the losses that are the score, shape (n,). `after_block` may raise."""
+    conversation.reset()
+    losses, start = [], 0
+    while start < len(tokens):
+        size = int(rng.integers(largest_block // 2, largest_block + 1))
+        losses.append(conversation.observe(tokens[start : start + size]))
+        start += size
+        after_block()
+    return np.concatenate(losses)
+
+
+@contextmanager
+def hold(job: Job, vocab_size: int) -> Iterator[tuple[Conversation, Running]]:
+    """A conversation with a scoring job, which is over when the context is left."""
+    with start(job, converse=True) as running:
+        assert running.connection is not None
+        limits = job.limits
+        try:
+            conversation = Conversation(running.connection, vocab_size, limits.setup_seconds + limits.wall_seconds)
+            yield conversation, running
+            conversation.quit()
+        except Refused as refusal:
+            if refusal.verdict == "crash" and (outcome := running.settle()):
+                require(job, outcome, "score")  # how the process died says more than the broken connection
+            raise

@@ -1,0 +1,115 @@
+"""Each phase of a candidate as a sandboxed job, and what its end means in the ledger's words."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from data.corpus import Corpus
+from data.errors import Refused, SandboxError
+from preflight.sandbox import Job, Limits, Outcome
+from preflight.text import tail
+
+EXIT_NOT_FINITE = 3  # base/protocol.py
+ENDED_BY = {
+    "memory": ("oom", "memory"),
+    "disk": ("crash", "disk space or number of files"),
+    "log": ("crash", "length of the log"),
+    "processes": ("crash", "number of processes"),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a candidate is run as: nothing here can be changed by an edit of base/."""
+
+    preset: str
+    cap_bytes: int  # code and compressed model together
+    ranks: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)  # overrides the preset
+    memory_bytes: int = 8 << 30
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A bundle on disk and what it is run as."""
+
+    bundle: Path
+    target: Target
+    level: str
+
+    def job(
+        self,
+        phase: str,
+        folder: Path,
+        limits: Limits,
+        *arguments: str,
+        readable: tuple[Path, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        release: tuple[Path, Path] | None = None,
+    ) -> Job:
+        """The bundle's `phase`; it sees itself and `readable`, and every rank of the target in train and score."""
+        return Job(
+            arguments=(str(self.bundle), phase, *arguments),
+            folder=folder,
+            limits=replace(limits, memory_bytes=self.target.memory_bytes),
+            readable=(self.bundle, *readable),
+            environment={**self.target.environment, "PRESET": self.target.preset, **(environment or {})},
+            release=release,
+            ranks=self.target.ranks if phase in ("train", "score") else 1,
+            level=self.level,
+        )
+
+    def size(self, folder: Path, limits: Limits) -> Job:
+        return self.job("size", folder, limits, "--out", str(folder / "out"))
+
+    def train(self, folder: Path, limits: Limits, corpus: Corpus, shards: Path, seed: int) -> Job:
+        """`shards` is linked into the job's data view when it says it is ready; nothing else of the corpus is there."""
+        view = folder / "view"
+        view.mkdir(parents=True)
+        (view / "tokenizer.model").write_bytes(corpus.tokenizer.read_bytes())
+        facts = corpus.manifest
+        manifest = {"variant": facts.variant, "vocab_size": facts.vocab_size}
+        manifest |= {"tokens": facts.tokens["train"], "text_bytes": facts.text_bytes["train"]}
+        (view / "manifest.json").write_text(json.dumps(manifest))
+        return self.job(
+            "train",
+            folder,
+            limits,
+            *("--data", str(view), "--out", str(folder / "out")),
+            readable=(view,),
+            environment={"SEED": str(seed)},
+            release=(shards, view / "train"),
+        )
+
+    def pack(self, folder: Path, limits: Limits, weights: Path) -> Job:
+        cap_bytes = self.target.cap_bytes - self.bundle.stat().st_size
+        output = folder / "out" / "artifact.bin"
+        arguments = ("--weights", str(weights), "--cap-bytes", str(cap_bytes), "--out", str(output))
+        return self.job("pack", folder, limits, *arguments, readable=(weights,))
+
+    def score(self, folder: Path, limits: Limits, artifact: Path, tokenizer: Path) -> Job:
+        arguments = ("--artifact", str(artifact), "--tokenizer", str(tokenizer), "--socket", "{socket}")
+        return self.job("score", folder, limits, *arguments, readable=(artifact, tokenizer))
+
+
+def require(job: Job, outcome: Outcome, phase: str) -> None:
+    """Raise Refused unless the job ended by itself and well."""
+    if outcome.ok:
+        return
+    if outcome.reason == "stopped":
+        raise SandboxError(f"{phase} was stopped from outside")
+    if outcome.reason in ("wall", "cpu", "setup"):
+        used = {"wall": outcome.wall_seconds, "cpu": outcome.cpu_seconds, "setup": outcome.setup_seconds}[
+            outcome.reason
+        ]
+        limit = getattr(job.limits, f"{outcome.reason}_seconds")
+        raise Refused(
+            f"timeout({phase})", f"{phase}: got {used:.1f} {outcome.reason} seconds, expected at most {limit:.1f}"
+        )
+    if outcome.reason:
+        verdict, what = ENDED_BY[outcome.reason]
+        raise Refused(verdict, f"{phase}: ended by its limit on {what}; last line: {tail(job.log)}")
+    if outcome.status == EXIT_NOT_FINITE and phase == "train":
+        raise Refused("nan", f"train: {tail(job.log)}")
+    raise Refused("crash", f"{phase}: exit status {outcome.status}: {tail(job.log)}")

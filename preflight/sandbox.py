@@ -1,0 +1,278 @@
+"""The only place that starts code from base/: which walls this machine has, what a job sees, what comes back out.
+
+Levels, best first: `namespace` (bubblewrap: own mounts, processes, network), `landlock` (kernel rules and a system
+call filter, for containers without namespaces), `none` (limits and a clean environment only).
+"""
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from data.errors import Refused, SandboxError
+from preflight import landlock, process_tree
+
+LEVELS = ("namespace", "landlock", "none")
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/etc/alternatives",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+)
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+KERNEL_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices/system/cpu", "/sys/devices/system/node")
+TMPFS_BYTES = 1 << 28
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may spend; wall and CPU seconds count from the release of its data, if it has any."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    setup_seconds: float = 120.0  # before OUT/ready
+    memory_bytes: int = 8 << 30
+    disk_bytes: int = 1 << 30
+    files: int = 2_000
+    log_bytes: int = 4 << 20
+    processes: int = 64
+
+
+@dataclass(frozen=True)
+class Job:
+    """One phase of a candidate, as a foreign program: its command, its view of the disk, its limits."""
+
+    arguments: tuple[str, ...]  # of the bundle, after the interpreter
+    folder: Path  # of this job alone: out/, log.txt and scratch/ are made below it
+    limits: Limits
+    readable: tuple[Path, ...] = ()  # files and folders, at their own paths
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to the allow-list
+    release: tuple[Path, Path] | None = None  # shards to link, and the readable folder they appear in
+    ranks: int = 1
+    level: str = "none"
+
+    @property
+    def out(self) -> Path:
+        """The one folder the candidate can write."""
+        return self.folder / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; times and memory are the kernel's counts for its whole process tree."""
+
+    status: int | None  # exit status; None when a limit ended it
+    reason: str  # the limit that ended it: setup wall cpu memory processes disk log stopped
+    setup_seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and not self.reason
+
+
+@functools.cache
+def available_levels() -> tuple[str, ...]:
+    """Levels that work on this machine, best first; each is tried, not assumed."""
+    found = []
+    if shutil.which("bwrap"):
+        probe = subprocess.run([*_bubblewrap((), Path(tempfile.gettempdir())), "/bin/true"], capture_output=True)
+        found += ["namespace"] if probe.returncode == 0 else []
+    found += ["landlock"] if landlock.abi() > 0 else []
+    return (*found, "none")
+
+
+class Running:
+    """A started job; `connection` is the harness's end of its socket, if it has one."""
+
+    def __init__(self, process: "subprocess.Popen[str]", connection: socket.socket | None) -> None:
+        self.process, self.connection = process, connection
+        self._outcome: Outcome | None = None
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the candidate's tree so far."""
+        return process_tree.sample(self.process.pid).cpu_seconds
+
+    def wait(self) -> Outcome:
+        if self._outcome is None:
+            report, _ = self.process.communicate()
+            try:
+                self._outcome = Outcome(**json.loads(report))
+            except (ValueError, TypeError) as error:
+                raise SandboxError(f"the warden ended with {self.process.returncode} and no report") from error
+        return self._outcome
+
+    def settle(self, seconds: float = 10.0) -> Outcome | None:
+        """The outcome if the job ends by itself within `seconds`."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        return self.wait()
+
+    def stop(self) -> Outcome:
+        """End the job now, whatever it is doing."""
+        self.process.terminate()
+        return self.wait()
+
+
+@contextmanager
+def start(job: Job, converse: bool = False) -> Iterator[Running]:
+    """Start a job; it is over, with every descendant, when the context is left.
+
+    With `converse`, the argument {socket} becomes the address of a socket whose other end is `Running.connection`.
+    """
+    job.out.mkdir(parents=True)
+    scratch = job.folder / "scratch"
+    scratch.mkdir()
+    ours, theirs = socket.socketpair() if converse else (None, None)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "preflight.warden"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={"LANG": "C.UTF-8", "PATH": os.defpath},
+        pass_fds=(theirs.fileno(),) if theirs else (),
+    )
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(_warden_job(job, scratch, theirs)))
+    process.stdin.close()
+    process.stdin = None
+    if theirs:
+        theirs.close()
+    running = Running(process, ours)
+    try:
+        yield running
+    finally:
+        running.stop()
+        if ours:
+            ours.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def run(job: Job) -> Outcome:
+    """Run a job to its end."""
+    with start(job) as running:
+        return running.wait()
+
+
+def take(job: Job, name: str, cap_bytes: int, store: Path) -> str:
+    """Copy OUT/name into the harness's own store and return its sha256.
+
+    Only a plain file with one name counts, never more than `cap_bytes`, and only what was copied is used from then on.
+    """
+    try:
+        handle = os.open(job.out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused("crash", f"{name}: expected a plain file in OUT, found {error.strerror}") from error
+    with os.fdopen(handle, "rb") as source:
+        info = os.fstat(handle)
+        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+            raise Refused("crash", f"{name}: expected a plain file with one link in OUT")
+        if info.st_size > cap_bytes:
+            raise Refused("oversize", f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
+        content = source.read(cap_bytes + 1)
+    if len(content) > cap_bytes:
+        raise Refused("oversize", f"{name}: grew past {cap_bytes} bytes")
+    store.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def _warden_job(job: Job, scratch: Path, theirs: socket.socket | None) -> dict[str, object]:
+    temporary = Path("/tmp") if job.level == "namespace" else scratch
+    address = f"fd:{theirs.fileno()}" if theirs else ""
+    command = [argument.replace("{socket}", address) for argument in _program(job)]
+    readable = (*job.readable, *_interpreter())
+    if job.level == "namespace":
+        command = [*_bubblewrap(readable, job.out), *command]
+    elif job.level == "landlock":
+        read = [*SYSTEM, *KERNEL_FACTS, *map(str, readable)]
+        write = [str(job.out), str(scratch), *DEVICES, *_gpu_devices()]
+        spec = json.dumps({"read": read, "write": write, "sockets": job.ranks > 1})
+        command = [sys.executable, "-I", "-S", landlock.__file__, spec, "--", *command]
+    elif job.level != "none":
+        raise SandboxError(f"unknown sandbox level {job.level!r}; expected one of {', '.join(LEVELS)}")
+    return {
+        "command": command,
+        "environment": {**clean_environment(temporary), **job.environment},
+        "out": str(job.out),
+        "log": str(job.log),
+        "writable": [str(job.out), str(scratch)],
+        "release": [str(path) for path in job.release] if job.release else [],
+        "pass_fds": [theirs.fileno()] if theirs else [],
+        "limits": asdict(job.limits),
+    }
+
+
+def _program(job: Job) -> list[str]:
+    if job.ranks == 1:
+        return [sys.executable, *job.arguments]
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.ranks}"]
+    return [sys.executable, *launcher, *job.arguments]
+
+
+def clean_environment(temporary: Path) -> dict[str, str]:
+    """All of the environment that a candidate gets: nothing is passed on, every cache is its own."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "LANG": "C.UTF-8",
+        "USER": "caddie",
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "XDG_CACHE_HOME": str(temporary),
+        "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor"),
+        "TRITON_CACHE_DIR": str(temporary / "triton"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def _interpreter() -> tuple[Path, ...]:
+    """Where Python and its packages live: the virtual environment and what it was made from."""
+    return tuple(sorted({Path(sys.prefix), Path(sys.base_prefix)}))
+
+
+def _gpu_devices() -> list[str]:
+    return [str(path) for path in sorted(Path("/dev").glob("nvidia*"))]
+
+
+def _bubblewrap(readable: tuple[Path, ...], out: Path) -> list[str]:
+    """The bubblewrap command line up to the program: an empty root, then only what is named."""
+    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "caddie"]
+    for path in map(Path, SYSTEM):
+        if path.is_symlink() and path.parent == Path("/"):
+            arguments += ["--symlink", str(path.readlink()), str(path)]
+        elif path.exists():
+            arguments += ["--ro-bind", str(path), str(path)]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]
+    for device in _gpu_devices():
+        arguments += ["--dev-bind", device, device]
+    for folder in ("/tmp", "/dev/shm"):
+        arguments += ["--size", str(TMPFS_BYTES), "--tmpfs", folder]
+    for path in readable:
+        arguments += ["--ro-bind", str(path), str(path)]
+    return [*arguments, "--bind", str(out), str(out), "--remount-ro", "/", "--chdir", str(out), "--"]

@@ -1,0 +1,61 @@
+"""Does every file parse, and does every import of base/ resolve inside the tree?"""
+
+import ast
+
+from preflight import limits
+from preflight.finding import Finding
+from preflight.tree import PLAIN, Tree
+
+
+def check(tree: Tree) -> list[Finding]:
+    findings: list[Finding] = []
+    modules = {module_name(path) for path in tree}
+    for path, source in tree.items():
+        if source.mode != PLAIN or not path.endswith(".py"):
+            findings.append(Finding("static", path, f"mode {source.mode}", "a plain .py file"))
+        elif len(source.content) > limits.FILE_BYTES:
+            findings.append(Finding("static", path, f"{len(source.content)} bytes", f"at most {limits.FILE_BYTES}"))
+        else:
+            findings += check_source(path, source.content, modules)
+    if "base.__main__" not in modules:
+        findings.append(Finding("static", "base/__main__.py", "no such file", "the program's entry"))
+    return findings
+
+
+def check_source(path: str, content: bytes, modules: set[str]) -> list[Finding]:
+    try:
+        tree = parse(content)
+    except SyntaxError as error:
+        return [Finding("static", path, error.msg, "Python that parses", error.lineno or 0)]
+    except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, bad UTF-8, nesting beyond the parser
+        return [Finding("static", path, type(error).__name__, "Python source in UTF-8", 0)]
+    findings = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level:
+            findings.append(Finding("static", path, "a relative import", "from base.… import …", node.lineno))
+        for name in imported(node):
+            if name.partition(".")[0] == "base" and name not in modules:
+                findings.append(Finding("static", path, f"import of {name}", "a module of this tree", node.lineno))
+    return findings
+
+
+def parse(content: bytes) -> ast.Module:
+    return ast.parse(content.decode("utf-8"))
+
+
+def imported(node: ast.Import | ast.ImportFrom) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if node.module and not node.level else []
+
+
+def module_name(path: str) -> str:
+    """base/model/gpt.py -> base.model.gpt, base/model/__init__.py -> base.model."""
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def fingerprint(tree: Tree) -> dict[str, str]:
+    """Per file, its syntax tree as text: equal fingerprints differ in nothing but comments and layout."""
+    return {path: ast.dump(parse(source.content)) for path, source in tree.items() if path.endswith(".py")}

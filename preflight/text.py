@@ -1,0 +1,38 @@
+"""Untrusted text made safe to print, store and commit: one line, bounded, control characters shown as escapes."""
+
+import unicodedata
+from pathlib import Path
+
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction overrides, surrogates, line separators
+
+
+def one_line(text: str, limit: int = 200) -> str:
+    """`text` on one line of at most `limit` characters; nothing in it can move a cursor or start a new line."""
+    clipped = text[: limit * 4]
+    shown = "".join(_shown(character) for character in clipped)
+    return shown if len(shown) <= limit and len(text) <= limit * 4 else shown[: limit - 1] + "…"
+
+
+def quoted(text: str, limit: int = 1000, width: int = 100) -> str:
+    """A block for a commit message: every line starts with "> ", so none can pass for a trailer."""
+    line = one_line(text.replace("\n", " ").replace("\r", " "), limit)
+    return "\n".join("> " + line[start : start + width] for start in range(0, len(line), width)) or ">"
+
+
+def tail(path: Path, limit: int = 300) -> str:
+    """The last telling line of a log: the last that names an error, else the last that is not empty."""
+    with path.open("rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - 8192))
+        lines = [line for line in file.read().decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    if not lines:
+        return "no output"
+    errors = [line for line in lines if "Error" in line.split(":", 1)[0]]
+    return one_line((errors or lines)[-1], limit)
+
+
+def _shown(character: str) -> str:
+    if unicodedata.category(character) not in HIDDEN:
+        return character
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

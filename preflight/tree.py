@@ -1,0 +1,39 @@
+"""A candidate tree as data: path -> mode and bytes, read from a folder without following a single link."""
+
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import Refused
+from preflight import limits
+
+
+@dataclass(frozen=True)
+class Source:
+    """One entry of a tree; `mode` is git's: 100644 for a plain file."""
+
+    mode: str
+    content: bytes
+
+
+Tree = dict[str, Source]  # "base/model/gpt.py" -> Source
+
+PLAIN = "100644"
+LINK = "120000"
+
+
+def read_folder(root: Path) -> Tree:
+    """The base/ folder under `root`; caches are left out, links are kept as links."""
+    tree: Tree = {}
+    for path in sorted((root / "base").rglob("*")):
+        name = path.relative_to(root).as_posix()
+        info = path.lstat()
+        if stat.S_ISDIR(info.st_mode) or "__pycache__" in path.parts:
+            continue
+        if stat.S_ISLNK(info.st_mode):
+            tree[name] = Source(LINK, str(path.readlink()).encode())
+        elif not stat.S_ISREG(info.st_mode) or info.st_size > limits.FILE_BYTES:
+            raise Refused("static", f"{name}: expected a plain file of at most {limits.FILE_BYTES} bytes")
+        else:
+            tree[name] = Source("100755" if info.st_mode & 0o111 else PLAIN, path.read_bytes())
+    return tree

@@ -1,0 +1,191 @@
+"""The process that starts a candidate, releases its data, counts what it spends, and ends all of it.
+
+It reads one job as JSON from its standard input and writes one report as JSON to its standard output. Being the
+subreaper of everything below it, it finds what forks away; being a process of its own, it runs the same on this
+machine and on a node of a cluster, and dies with the harness.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from preflight import process_tree
+
+POLL_SECONDS = 0.1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class Stop(Exception):
+    """The harness wants this job to end, or has gone."""
+
+
+class Warden:
+    """One job under watch; `reason` says which limit ended it, empty if it ended by itself."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.job, self.limits = job, job["limits"]
+        self.out, self.log_path = Path(job["out"]), Path(job["log"])
+        self.reason = ""
+        self.lost_cpu = self.last_cpu = 0.0  # CPU of processes that vanished without being waited for
+        self.peak_memory = self.logged = 0
+        self.created = time.monotonic()
+        self.clock: tuple[float, float] | None = None  # wall and CPU seconds when the job's time began
+
+    def run(self) -> dict[str, Any]:
+        libc = ctypes.CDLL(None, use_errno=True)
+        libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        signal.signal(signal.SIGTERM, _raise_stop)
+        status: int | None = None
+        try:
+            child = subprocess.Popen(
+                self.job["command"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=self.job["pass_fds"],
+                env=self.job["environment"],
+                cwd=self.job["out"],
+                preexec_fn=self.set_limits,
+            )
+            if not self.job["release"]:
+                self.clock = (self.created, 0.0)
+            status = self.watch(child)
+        except Stop:
+            self.reason = "stopped"
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            cpu = self.cpu_seconds(process_tree.sample(os.getpid()))
+            process_tree.end(os.getpid())
+            with contextlib.suppress(ChildProcessError):
+                while True:
+                    os.waitpid(-1, 0)
+        now = time.monotonic()
+        wall0, cpu0 = self.clock or (now, cpu)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu = max(cpu, used.ru_utime + used.ru_stime)
+        return {
+            "status": status,
+            "reason": self.reason,
+            "setup_seconds": wall0 - self.created,
+            "wall_seconds": now - wall0,
+            "cpu_seconds": cpu - cpu0,
+            "peak_memory_bytes": self.peak_memory,
+        }
+
+    def set_limits(self) -> None:
+        """In the child, before it becomes the candidate."""
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.limits["disk_bytes"],) * 2)
+
+    def watch(self, child: "subprocess.Popen[bytes]") -> int | None:
+        """Until the candidate ends by itself or by a limit; its exit status, or None."""
+        assert child.stdout is not None
+        os.set_blocking(child.stdout.fileno(), False)
+        next_poll = 0.0
+        with self.log_path.open("wb") as log:
+            while True:
+                if select.select([child.stdout], [], [], POLL_SECONDS / 2)[0]:
+                    self.copy_log(child.stdout.fileno(), log)
+                status = child.poll()
+                if status is None and time.monotonic() >= next_poll:
+                    self.release_data()
+                    self.reason = self.reason or self.broken_limit()
+                    next_poll = time.monotonic() + POLL_SECONDS
+                if self.reason or status is not None:
+                    self.copy_log(child.stdout.fileno(), log)
+                    return status
+
+    def copy_log(self, pipe: int, log: Any) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while part := os.read(pipe, 1 << 16):
+                room = self.limits["log_bytes"] - self.logged
+                log.write(part[: max(room, 0)])
+                self.logged += len(part)
+                if self.logged > self.limits["log_bytes"]:
+                    self.reason = "log"
+                    return
+
+    def release_data(self) -> None:
+        """The clock is the data: when the candidate says it is ready, its training shards appear and time begins."""
+        if self.clock or not os.path.lexists(self.out / "ready"):
+            return
+        source, target = Path(self.job["release"][0]), Path(self.job["release"][1])
+        hidden = target.with_name(f".{target.name}")
+        hidden.mkdir()
+        for shard in sorted(source.iterdir()):
+            try:
+                os.link(shard, hidden / shard.name)
+            except OSError:  # another file system
+                shutil.copyfile(shard, hidden / shard.name)
+        hidden.rename(target)
+        self.clock = (time.monotonic(), self.cpu_seconds(process_tree.sample(os.getpid())))
+
+    def cpu_seconds(self, sample: process_tree.Sample) -> float:
+        """All CPU below this process. Where a parent ignores SIGCHLD the kernel credits nobody: keep the loss."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        total = sample.cpu_seconds + used.ru_utime + used.ru_stime
+        self.lost_cpu += max(0.0, self.last_cpu - total)
+        self.last_cpu = total
+        return total + self.lost_cpu
+
+    def broken_limit(self) -> str:
+        """The first limit that is broken now, or nothing."""
+        limits, now = self.limits, time.monotonic()
+        sample = process_tree.sample(os.getpid())
+        cpu = self.cpu_seconds(sample)
+        self.peak_memory = max(self.peak_memory, sample.memory_bytes)
+        if self.clock is None:
+            return "setup" if now - self.created > limits["setup_seconds"] else self.broken_space(sample)
+        if now - self.clock[0] > limits["wall_seconds"]:
+            return "wall"
+        if cpu - self.clock[1] > limits["cpu_seconds"]:
+            return "cpu"
+        return self.broken_space(sample)
+
+    def broken_space(self, sample: process_tree.Sample) -> str:
+        if sample.memory_bytes > self.limits["memory_bytes"]:
+            return "memory"
+        if sample.processes > self.limits["processes"]:
+            return "processes"
+        written, files = disk_use([Path(folder) for folder in self.job["writable"]])
+        if written > self.limits["disk_bytes"] or files > self.limits["files"]:
+            return "disk"
+        return ""
+
+
+def disk_use(folders: list[Path]) -> tuple[int, int]:
+    """Bytes on disk and number of entries below some folders."""
+    written = files = 0
+    queue = [str(folder) for folder in folders]
+    while queue:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(queue.pop()) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    info = entry.stat(follow_symlinks=False)
+                    written += 512 * info.st_blocks
+                    files += 1
+                    if stat.S_ISDIR(info.st_mode):
+                        queue.append(entry.path)
+    return written, files
+
+
+def _raise_stop(*_: object) -> None:
+    raise Stop
+
+
+if __name__ == "__main__":
+    print(json.dumps(Warden(json.load(sys.stdin)).run()))

@@ -1,0 +1,34 @@
+"""What a proposer may know: the brief, the incumbent's code, what was tried; never seeds or scored text."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from experiments.ledger import Ledger, Row
+from experiments.workspace import Workspace
+from preflight.tree import Tree
+
+
+@dataclass(frozen=True)
+class Context:
+    """A proposer's whole view of a run."""
+
+    program: str  # program.md
+    parent: str  # the incumbent's commit, which a proposal is written against
+    tree: Tree  # its base/
+    incumbent: Row | None
+    rows: list[Row]  # every trial so far, in order
+
+
+def gather(root: Path, run: str) -> Context:
+    """Read the brief, the incumbent's tree and the ledger."""
+    workspace = Workspace(root, run)
+    ledger = Ledger(root / "trials" / run / "ledger.sqlite")
+    parent = workspace.best()
+    program = root / "program.md"
+    return Context(
+        program=program.read_text() if program.exists() else "",
+        parent=parent,
+        tree=workspace.read(parent),
+        incumbent=ledger.incumbent(),
+        rows=ledger.rows(),
+    )

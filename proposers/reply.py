@@ -1,0 +1,69 @@
+"""From a proposer's text to a proposal that applies, or to a message the proposer can act on."""
+
+import json
+import re
+
+from data.errors import NoProposal, ProposalError
+from experiments.proposal import Proposal, apply, is_no_op
+from proposers import Proposer
+from proposers.context import Context
+
+REPAIRS = 2
+FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
+
+
+def read(text: str, context: Context) -> Proposal:
+    """The proposal in a reply, checked against the incumbent's tree; raises ProposalError.
+
+    A reply that leaves out `parent` means the incumbent it was shown.
+    """
+    found = json_object(text)
+    found.setdefault("parent", context.parent)
+    proposal = Proposal.parse(json.dumps(found))
+    if is_no_op(apply(proposal, context.tree), context.tree):
+        raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
+    return proposal
+
+
+def json_object(text: str) -> dict[str, object]:
+    """The one JSON object of a reply: bare, in a code fence, or between prose."""
+    fenced = FENCE.search(text)
+    candidate = fenced.group(1) if fenced else text[text.find("{") : text.rfind("}") + 1]
+    try:
+        found = json.loads(candidate)
+    except (ValueError, RecursionError) as error:
+        raise ProposalError("bad_diff", f"expected one JSON object, got {error}") from error
+    if not isinstance(found, dict):
+        raise ProposalError("bad_diff", f"expected a JSON object, got a {type(found).__name__}")
+    return found
+
+
+def repair_message(error: ProposalError) -> str:
+    """What goes back to the proposer."""
+    return (
+        f"The proposal was refused before it ran ({error.verdict}): {error}\n"
+        "Answer with the whole corrected proposal as one JSON object. "
+        "Every search text must match its file exactly once."
+    )
+
+
+def next_proposal(proposer: Proposer, context: Context) -> str:
+    """Ask, repair at most twice, and return the proposal as JSON.
+
+    A last reply that still does not apply is returned as it is: the loop settles it as a typed row.
+    """
+    text = proposer.propose(context)
+    for _ in range(REPAIRS):
+        try:
+            return read(text, context).to_json()
+        except ProposalError as error:
+            again = proposer.repair(repair_message(error))
+            if again is None:
+                break
+            text = again
+    try:
+        found = json_object(text)
+    except ProposalError as error:
+        raise NoProposal(str(error)) from error
+    found.setdefault("parent", context.parent)
+    return json.dumps(found)
