@@ -48,12 +48,9 @@ def describe(config: Config, options: argparse.Namespace) -> int:
 
 
 def description(config: Config, preset: str) -> dict:
-    import torch
-
     from base.model.gpt import GPT, parameter_counts
 
-    with torch.device("meta"):
-        counts = parameter_counts(GPT(config))
+    counts = parameter_counts(GPT(config))  # never drawn; the meta device would cost the import of torch._dynamo
     return {"knobs": describe_knobs(config), "presets": list(PRESETS), "preset": preset, "parameters": counts}
 
 

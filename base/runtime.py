@@ -42,13 +42,13 @@ def start() -> Runtime:
     """Join the ranks torchrun started (or be the only one) and make arithmetic repeatable."""
     # Denormals slow a CPU step up to 30-fold, and threads take this flag from whoever starts them: set it first.
     torch.set_flush_denormal(True)
-    torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     cuda = torch.cuda.is_available()
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
-    if cuda:
+    if cuda:  # CPU kernels are repeatable at a fixed thread count; saying so there would import all of torch._dynamo
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
         torch.cuda.set_device(device)
     if world > 1:
         dist.init_process_group("nccl" if cuda else "gloo")

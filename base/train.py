@@ -28,31 +28,27 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     model = GPT(config, runtime.dtype)
     initialise(model, config.run.seed)
     model.to(runtime.device)
+    weights = list(model.parameters())
+    muon, adamws = optimisers(config, model, runtime.dtype)
+    average = Average(model, config.average.ema_decay)
     step_loss = torch.compile(model) if config.run.compile else model
     warm_up(config, runtime, step_loss)
     announce_and_wait(runtime, data, out)
 
     started = time.perf_counter()
     batches = loader.batches(config, runtime, shards.read(data / "train", "fineweb_train_*.bin"))
-    muon, adamw = optimisers(config, model, runtime.dtype)
-    average = Average(model, config.average.ema_decay)
-    weights = list(model.parameters())
     step = 0
     with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open("/dev/null", "w") as metrics:
         while step < config.run.iterations and not out_of_time(config, runtime, started):
             scale = schedule.lr_scale(config.run, config.optim, step, time.perf_counter() - started)
-            for optimiser in (muon, adamw):
-                for group in optimiser.param_groups:
-                    group["lr"] = scale * group["initial_lr"]
-            muon.param_groups[0]["momentum"] = schedule.muon_momentum(config.optim, step)
-
             loss = step_loss(*next(batches))
             loss.backward()
             average_gradients(runtime, weights)
             if config.optim.grad_clip > 0:
                 torch.nn.utils.clip_grad_norm_(weights, config.optim.grad_clip)
-            muon.step()
-            adamw.step()
+            muon.step(scale, schedule.muon_momentum(config.optim, step))
+            for adamw in adamws:
+                adamw.step(scale)
             model.zero_grad(set_to_none=True)
             average.update(step)
             step += 1

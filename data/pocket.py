@@ -40,7 +40,7 @@ def build(folder: Path, offline: bool = False) -> Corpus:
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         work = Path(scratch) / folder.name
         work.mkdir()
-        _write(work, documents, source, readable)
+        write(work, "pocket", documents, source, readable)
         shutil.rmtree(folder, ignore_errors=True)
         work.rename(folder)
     return Corpus.open(folder, verify=True)
@@ -61,7 +61,8 @@ def split_documents(documents: Documents) -> dict[str, list[str]]:
     return chosen
 
 
-def _write(folder: Path, documents: Documents, source: str, readable: bool) -> None:
+def write(folder: Path, variant: str, documents: Documents, source: str, readable: bool) -> None:
+    """Tokenizer, shards and manifest of any set of documents, into an empty folder."""
     names = split_documents(documents)
     tokenizer = folder / "tokenizer.model"
     tokenizer.write_bytes(_train_tokenizer(documents[name] for name in names["train"]))
@@ -79,7 +80,7 @@ def _write(folder: Path, documents: Documents, source: str, readable: bool) -> N
         tokens[split] = len(stream)
         text_bytes[split] = int(table.target_bytes(read_shards([shard])).sum())
     sha256 = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    write_manifest(folder, Manifest("pocket", source, VOCAB_SIZE, tokens, text_bytes, sha256, readable))
+    write_manifest(folder, Manifest(variant, source, VOCAB_SIZE, tokens, text_bytes, sha256, readable))
 
 
 def _train_tokenizer(texts: Iterator[str]) -> bytes:

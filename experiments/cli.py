@@ -19,7 +19,7 @@ from preflight.text import one_line
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
 
-Name = Annotated[str, typer.Option("--name", help="the run; the same name goes on where it ended")]
+Name = Annotated[str, typer.Option("--run", help="the run; the same name goes on where it ended")]
 Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 
 
@@ -53,7 +53,7 @@ def run(
 
 @app.command()
 def status(name: Name = "demo", root: Root = Path()) -> None:
-    """All trials of a run. Example: python -m experiments status --name demo"""
+    """All trials of a run. Example: python -m experiments status --run demo"""
     view.summary(console, name, open_ledger(root, name).rows())
 
 
@@ -109,7 +109,7 @@ def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
 def open_ledger(root: Path, name: str) -> Ledger:
     path = root / "trials" / name / "ledger.sqlite"
     if not path.exists():
-        raise CaddieError(f"no run {name!r} at {path.parent}; ./loop.sh --name {name} starts one")
+        raise CaddieError(f"no run {name!r} at {path.parent}; ./loop.sh --run {name} starts one")
     return Ledger(path)
 
 

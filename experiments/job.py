@@ -11,13 +11,14 @@ from preflight.proof import Honesty
 
 @dataclass(frozen=True)
 class Budget:
-    """CPU seconds a candidate may spend, from what the baseline needed."""
+    """CPU seconds a candidate may spend, from what the baseline needed when the machine was that fast."""
 
     train_cpu_seconds: float
     score_cpu_seconds: float
+    yardstick_seconds: float
 
 
-UNLIMITED = Budget(float("inf"), float("inf"))
+UNLIMITED = Budget(float("inf"), float("inf"), float("inf"))
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Measured:
     score_wall_seconds: float  # of the first conversation
     score_cpu_seconds: float
     proof_wall_seconds: float
+    yardstick_seconds: float  # the machine's speed before training (preflight/yardstick.py)
     honesty: Honesty
     honesty_bpb: float  # how far val_bpb can be off by a smooth lie
     rare_bpb: float  # and by a rare one

@@ -39,7 +39,7 @@ def open_bench(
     folder = root.resolve() / "trials" / run
     ledger = Ledger(folder / "ledger.sqlite")
     if (ledger.fact("profile") or profile) != profile:
-        raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --name")
+        raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
     workspace = Workspace(root, run)
     if ledger.fact("profile") is None:
         ledger.set_fact("profile", profile)
@@ -90,10 +90,10 @@ def baseline(bench: Bench) -> Row:
 def budget(bench: Bench, start: Row) -> Budget:
     """CPU seconds per phase: what the baseline needed, times the tier's slack."""
     measured = bench.ledger.measurements(start.number)
-    slack = bench.tier.cpu_slack or float("inf")
     return Budget(
-        train_cpu_seconds=slack * max(one.train_cpu_seconds for one in measured),
-        score_cpu_seconds=slack * max(one.score_cpu_seconds for one in measured),
+        train_cpu_seconds=bench.tier.train_cpu_slack * max(one.train_cpu_seconds for one in measured),
+        score_cpu_seconds=bench.tier.score_cpu_slack * max(one.score_cpu_seconds for one in measured),
+        yardstick_seconds=max(one.yardstick_seconds for one in measured),
     )
 
 

@@ -79,7 +79,7 @@ def summary(console: Console, run: str, rows: list[Row]) -> None:
     if proved:
         console.print(
             Text(
-                "honesty bound: how far val_bpb can be off (99 %) by a smooth lie / by a rare one met at no tried place",
+                "honesty bound: how far val_bpb can be off (99 %) by a smooth lie / a rare one met at no tried place",
                 "dim",
             )
         )
@@ -94,10 +94,10 @@ def summary(console: Console, run: str, rows: list[Row]) -> None:
     console.print(Text("next:", "bold"))
     for command in (
         f"git log --graph experiments/{run}/best",
-        f".venv/bin/python -m experiments status --name {run}",
-        f".venv/bin/python -m experiments show {number} --name {run}",
-        f".venv/bin/python -m experiments diff {max(number, 1)} --name {run}",
-        f"./loop.sh --trials 3 --name {run}",
+        f".venv/bin/python -m experiments status --run {run}",
+        f".venv/bin/python -m experiments show {number} --run {run}",
+        f".venv/bin/python -m experiments diff {max(number, 1)} --run {run}",
+        f"./loop.sh --trials 3 --run {run}",
     ):
         console.print(Text(f"  {command}"), soft_wrap=True)
 

@@ -179,13 +179,13 @@ def run(job: Job) -> Outcome:
         return running.wait()
 
 
-def take(job: Job, name: str, cap_bytes: int, store: Path) -> str:
-    """Copy OUT/name into the harness's own store and return its sha256.
+def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
+    """Copy `out`/name into the harness's own store and return its sha256.
 
     Only a plain file with one name counts, never more than `cap_bytes`, and only what was copied is used from then on.
     """
     try:
-        handle = os.open(job.out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Refused("crash", f"{name}: expected a plain file in OUT, found {error.strerror}") from error
     with os.fdopen(handle, "rb") as source:

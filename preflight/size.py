@@ -35,7 +35,7 @@ def measure(candidate: Candidate, folder: Path) -> Size:
     """Run phase `size` and read its report; raises Refused."""
     job = candidate.size(folder, LIMITS)
     require(job, run(job), "size")
-    take(job, "size.json", REPORT_BYTES, folder / "size.json")
+    take(job.out, "size.json", REPORT_BYTES, folder / "size.json")
     try:
         report = json.loads((folder / "size.json").read_text())
         low, high = (int(value) for value in report["model_bytes"])

@@ -34,10 +34,10 @@ def check(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Hone
     job = candidate.train(folder / "train", LIMITS, corpus, folder / "shards", seed)
     require(job, run(job), "train")
     weights, artifact = folder / "weights.bin", folder / "artifact.bin"
-    take(job, "weights.bin", WEIGHTS_BYTES, weights)
+    take(job.out, "weights.bin", WEIGHTS_BYTES, weights)
     job = candidate.pack(folder / "pack", LIMITS, weights)
     require(job, run(job), "pack")
-    take(job, "artifact.bin", candidate.target.cap_bytes, artifact)
+    take(job.out, "artifact.bin", candidate.target.cap_bytes, artifact)
 
     rng = np.random.default_rng()  # cuts and places must not be foreseeable
     tokens = stream[-TOKENS:]

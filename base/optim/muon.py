@@ -17,32 +17,30 @@ def orthogonalise(g: Tensor, steps: int) -> Tensor:
     return x.mT if g.size(-2) > g.size(-1) else x
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Nesterov momentum, orthogonalised, times sqrt(max(1, out/in)); weight decay is decoupled.
 
-    Parameters of one shape are stacked, so a step costs one batched Newton-Schulz per shape.
+    Parameters of one shape are stacked, so a step costs one batched Newton-Schulz per shape, in `dtype`.
     """
 
-    def __init__(self, parameters, lr: float, weight_decay: float, momentum: float, steps: int, dtype: torch.dtype):
-        super().__init__(parameters, dict(lr=lr, weight_decay=weight_decay, momentum=momentum))
-        self.steps, self.dtype = steps, dtype
+    def __init__(
+        self, weights: list[Tensor], lr: float, weight_decay: float, newton_schulz_steps: int, dtype: torch.dtype
+    ):
+        self.lr, self.weight_decay, self.newton_schulz_steps, self.dtype = lr, weight_decay, newton_schulz_steps, dtype
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for weight in weights:
+            by_shape.setdefault(weight.shape, []).append(weight)
+        self.stacks = [(stack, [torch.zeros_like(weight) for weight in stack]) for stack in by_shape.values()]
 
     @torch.no_grad()
-    def step(self, closure=None):
-        for group in self.param_groups:
-            by_shape: dict[tuple, list[Tensor]] = {}
-            for weight in group["params"]:
-                by_shape.setdefault(tuple(weight.shape), []).append(weight)
-            for weights in by_shape.values():
-                self.step_shape(weights, group)
-
-    def step_shape(self, weights: list[Tensor], group: dict) -> None:
-        grads = [weight.grad for weight in weights]
-        buffers = [self.state[weight].setdefault("momentum", torch.zeros_like(weight)) for weight in weights]
-        torch._foreach_mul_(buffers, group["momentum"])
-        torch._foreach_add_(buffers, grads)
-        nesterov = torch._foreach_add(grads, buffers, alpha=group["momentum"])
-        update = orthogonalise(torch.stack(nesterov).to(self.dtype), self.steps).to(weights[0].dtype)
-        scale = max(1.0, weights[0].size(0) / weights[0].size(1)) ** 0.5
-        torch._foreach_mul_(weights, 1.0 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(weights, list(update.unbind()), alpha=-group["lr"] * scale)
+    def step(self, lr_scale: float, momentum: float) -> None:
+        lr = self.lr * lr_scale
+        for weights, buffers in self.stacks:
+            grads = [weight.grad for weight in weights]
+            torch._foreach_mul_(buffers, momentum)
+            torch._foreach_add_(buffers, grads)
+            nesterov = torch.stack(torch._foreach_add(grads, buffers, alpha=momentum))
+            update = orthogonalise(nesterov.to(self.dtype), self.newton_schulz_steps).to(nesterov.dtype)
+            scale = max(1.0, update.size(-2) / update.size(-1)) ** 0.5
+            torch._foreach_mul_(weights, 1.0 - lr * self.weight_decay)
+            torch._foreach_add_(weights, list(update.unbind()), alpha=-lr * scale)

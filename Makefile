@@ -1,0 +1,47 @@
+# Every target sets up what it needs; the harness alone never installs torch.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-cpu.txt --editable
+
+.PHONY: default setup lint test test-harness test-all loop report clean
+default: test
+
+.venv/.harness: pyproject.toml constraints-cpu.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else 0'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP) '.[dev]'
+	touch $@
+
+.venv/.train: .venv/.harness
+	$(PIP) '.[dev,train]'
+	touch $@
+
+shards/pocket/manifest.json: data/pocket.py | .venv/.harness
+	$(BIN)/python -m data pocket
+
+setup: .venv/.train shards/pocket/manifest.json
+
+lint: .venv/.harness
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: setup lint
+	$(BIN)/python -m pytest -n 2
+
+test-harness: .venv/.harness shards/pocket/manifest.json
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not torch'
+
+test-all: setup lint
+	$(BIN)/python -m pytest -n 2 -m ''
+
+loop:
+	./loop.sh
+
+report: .venv/.harness
+	$(BIN)/python -m experiments status
+
+clean:
+	rm -rf .venv shards .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,68 @@
+"""Shared fixtures: a small corpus, a git repository whose base/ needs no torch, and a bench on it."""
+
+import os
+import shutil
+import sysconfig
+from pathlib import Path
+
+import pytest
+from support import ROOT, git
+
+from data import pocket
+from data.corpus import Corpus
+from experiments.job import UNLIMITED, Budget
+from experiments.loop import baseline, open_bench
+from experiments.trial import Bench
+from preflight.sandbox import available_levels
+
+
+@pytest.fixture(autouse=True)
+def scrubbed_environment(monkeypatch):
+    """No key, knob or git setting of the person who runs the tests reaches one."""
+    for name in list(os.environ):
+        if name.startswith(("ANTHROPIC", "GIT_", "SEED", "PRESET")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory) -> Corpus:
+    """About 400 KB of the standard library's own text, tokenised like the pocket corpus."""
+    stdlib = Path(sysconfig.get_path("stdlib"))
+    names = ("argparse.py", "typing.py", "inspect.py", "tarfile.py", "subprocess.py", "enum.py", "ast.py", "shutil.py")
+    text = "\n".join((stdlib / name).read_text() for name in names)
+    documents = {f"part{i:03d}": text[start : start + 4000] for i, start in enumerate(range(0, len(text), 4000))}
+    folder = tmp_path_factory.mktemp("corpus") / "tiny"
+    folder.mkdir()
+    pocket.write(folder, "tiny", documents, "the standard library, for tests", True)
+    return Corpus.open(folder, verify=True)
+
+
+@pytest.fixture
+def repo(tmp_path, tiny_corpus) -> Path:
+    """A repository with the torch-free base/ committed and the small corpus in place."""
+    root = tmp_path / "repo"
+    shutil.copytree(ROOT / "tests" / "tiny", root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "base" / "protocol.py", root / "base")
+    (root / "program.md").write_text("the brief\n")
+    (root / ".gitignore").write_text("shards/\ntrials/\n")
+    (root / "shards").mkdir()
+    (root / "shards" / "tiny").symlink_to(tiny_corpus.folder)
+    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message=start")
+    return root
+
+
+@pytest.fixture
+def bench(repo) -> Bench:
+    """A run on that repository, its baseline measured."""
+    opened = open_bench(repo, "night", "tiny", lambda *_: None, available_levels()[0])
+    baseline(opened)
+    yield opened
+    opened.ledger.close()
+
+
+@pytest.fixture
+def budget() -> Budget:
+    return UNLIMITED

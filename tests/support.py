@@ -1,0 +1,45 @@
+"""What tests share and fixtures cannot carry: the tier of the torch-free base/, proposals, git."""
+
+import json
+import subprocess
+from pathlib import Path
+
+from experiments.tiers import PROFILES, Tier
+from preflight.phases import Target
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = Tier(
+    name="full",
+    target=Target("tiny", cap_bytes=300_000, environment={"OMP_NUM_THREADS": "1", "BATCH_TOKENS": "4096"}),
+    split="dev",
+    seeds=(1337,),
+    train_wall_seconds=20,
+    score_wall_seconds=20,
+    train_cpu_slack=float("inf"),
+    score_cpu_slack=float("inf"),
+    largest_block=2048,
+    proof_tokens=1 << 40,
+    proof_places=64,
+    smooth_bound_bpb=0.001,
+    margin_bpb=0.01,
+    expected_minutes=0.1,
+)
+PROFILES["tiny"] = TINY
+
+
+def git(root: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=person", "-c", "user.email=person@localhost"]
+    done = subprocess.run(["git", *identity, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def proposal(bench, *edits, title="an idea", parent=None, **fields) -> str:
+    made = {
+        "title": title,
+        "hypothesis": "because",
+        "class": "architecture",
+        "parent": parent or bench.workspace.best(),
+        "expected_delta_bpb": -0.01,
+        "edits": [dict(zip(("path", "search", "replace"), edit, strict=True)) for edit in edits],
+    }
+    return json.dumps(made | fields)

@@ -1,0 +1,67 @@
+"""The phases of the counter, with the command line of the real base/."""
+
+import argparse
+import json
+import sys
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from base import config, model, protocol
+from base.scorer import Scorer
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("phase")
+    for name in ("data", "out", "weights", "artifact", "tokenizer"):
+        parser.add_argument(f"--{name}", type=Path)
+    parser.add_argument("--cap-bytes", type=int)
+    parser.add_argument("--socket")
+    options = parser.parse_args()
+    knobs = config.resolve()
+    return {"size": size, "train": train, "pack": pack, "score": score}[options.phase](knobs, options)
+
+
+def size(knobs, options):
+    described = [{"name": name, "value": value} for name, value in knobs.items()]
+    (options.out / "size.json").write_text(json.dumps({"model_bytes": [1000, 500_000], "knobs": described}))
+
+
+def train(knobs, options):
+    (options.out / "ready").touch()
+    while not (options.data / "train").exists():
+        time.sleep(0.002)
+    shards = sorted((options.data / "train").glob("fineweb_train_*.bin"))
+    stream = np.concatenate([np.fromfile(shard, dtype="<u2", offset=1024) for shard in shards])
+    counts = model.train(knobs, stream)
+    np.clip(counts, 0, 255).astype(np.uint8).tofile(options.out / "weights.bin")
+    (options.out / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+
+
+def pack(knobs, options):
+    options.out.write_bytes(zlib.compress(options.weights.read_bytes(), 9))
+
+
+def score(knobs, options):
+    counts = np.frombuffer(zlib.decompress(options.artifact.read_bytes()), dtype=np.uint8).astype(np.float32)
+    scorer = Scorer(model.log_table(knobs, counts.reshape(model.VOCAB, model.VOCAB)))
+    connection = protocol.connect(options.socket)
+    while True:
+        operation, tokens = protocol.receive(connection)
+        if operation == protocol.QUIT:
+            return
+        values = np.zeros(0)
+        if operation == protocol.OBSERVE:
+            values = scorer.observe(tokens)
+        elif operation == protocol.PREDICT:
+            values = scorer.predict()
+        else:
+            scorer.reset()
+        protocol.reply(connection, operation, values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

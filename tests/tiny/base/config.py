@@ -1,0 +1,13 @@
+"""The knobs of the counter."""
+
+import os
+
+PRESETS = {"tiny": {"seed": 1, "iterations": 4, "batch_tokens": 4096, "smoothing": 0.5, "passes": 1}}
+
+
+def resolve():
+    knobs = dict(PRESETS[os.environ.get("PRESET", "tiny")])
+    for name in knobs:
+        if name.upper() in os.environ:
+            knobs[name] = type(knobs[name])(os.environ[name.upper()])
+    return knobs
