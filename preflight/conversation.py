@@ -24,6 +24,13 @@ HEADER = struct.Struct("<cI")
 LEAST_LOSS = -1e-4  # nats; less than nothing is no probability, whatever the rounding
 
 
+class HungUp(Refused):
+    """The scorer's end of the socket is gone; how its process died says why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("crash", message)
+
+
 class Conversation:
     """One scorer at the other end of a socket; whatever it sends is checked before it is believed."""
 
@@ -60,7 +67,7 @@ class Conversation:
         except TimeoutError as error:
             raise Refused("timeout(score)", "score did not answer in time") from error
         except OSError as error:
-            raise Refused("crash", f"score hung up: {error}") from error
+            raise HungUp(f"score hung up: {error}") from error
         if not np.isfinite(values).all() and operation == OBSERVE:
             raise Refused("nan", f"got {int((~np.isfinite(values)).sum())} losses that are no number")
         return values
@@ -70,7 +77,7 @@ class Conversation:
         while len(parts) < count:
             part = self.connection.recv(min(count - len(parts), 1 << 20))
             if not part:
-                raise Refused("crash", f"score hung up after {len(parts)} of {count} bytes")
+                raise HungUp(f"score hung up after {len(parts)} of {count} bytes")
             parts += part
         return bytes(parts)
 
@@ -103,7 +110,7 @@ def hold(job: Job, vocab_size: int) -> Iterator[tuple[Conversation, Running]]:
             conversation = Conversation(running.connection, vocab_size, limits.setup_seconds + limits.wall_seconds)
             yield conversation, running
             conversation.quit()
-        except Refused as refusal:
-            if refusal.verdict == "crash" and (outcome := running.settle()):
-                require(job, outcome, "score")  # how the process died says more than the broken connection
+        except HungUp:
+            if outcome := running.settle():
+                require(job, outcome, "score")
             raise

@@ -41,14 +41,18 @@ def sample(root: int) -> Sample:
 
 
 def end(root: int) -> None:
-    """Stop, then kill everything below `root`: what is stopped cannot fork while the rest is found."""
-    for sent in (signal.SIGSTOP, signal.SIGKILL):
-        before: set[int] = set()
-        while (now := set(descendants(root))) - before:
-            for pid in now:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, sent)
-            before |= now
+    """Kill everything below `root`, whole process groups at a time.
+
+    The kernel kills a group in one sweep that no fork escapes; one process after another would race a fork bomb. Who
+    left its group is in the next sweep. `root` reaps what it inherits, so it must be the caller and a subreaper.
+    """
+    while groups := {int(fields[2]) for pid in descendants(root) if (fields := stat_fields(pid)) and fields[0] != "Z"}:
+        for group in groups - {os.getpgid(root)}:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(group, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def stat_fields(pid: int) -> list[str]:

@@ -18,6 +18,7 @@ from preflight.conversation import Conversation, Values
 
 ROUNDING_NATS = 1e-3  # two float32 sums in another order differ far less; the measured noise is added on top
 NOISE_FACTOR = 10.0
+NOISE_LIMIT_NATS = 5e-3  # bf16 and atomic sums move a loss by about 1e-3; more is not rounding
 CONFIDENCE_Z = 2.576  # two-sided 99 %
 MISSED = 0.01  # chance that a rare lie of `rare_share` was met at no place
 
@@ -50,6 +51,9 @@ def prove(
     stretch = [cut for cut in cuts if cut <= max(repeat, cuts[1])]
     again, _ = _read(conversation, tokens[: stretch[-1]], stretch, set())
     noise = float(np.abs(again - second[: len(again)]).max())
+    if not noise <= NOISE_LIMIT_NATS:
+        message = f"got losses that move by {noise:.4g} nats when a stretch is repeated with the same cuts"
+        raise Refused("dishonest", f"{message}, expected at most {NOISE_LIMIT_NATS}")
     tolerance = max(ROUNDING_NATS, NOISE_FACTOR * noise)
 
     promised = np.zeros(len(chosen))

@@ -157,10 +157,10 @@ class Warden:
         return self.broken_space(sample)
 
     def broken_space(self, sample: process_tree.Sample) -> str:
-        if sample.memory_bytes > self.limits["memory_bytes"]:
-            return "memory"
         if sample.processes > self.limits["processes"]:
             return "processes"
+        if sample.memory_bytes > self.limits["memory_bytes"]:
+            return "memory"
         written, files = disk_use([Path(folder) for folder in self.job["writable"]])
         if written > self.limits["disk_bytes"] or files > self.limits["files"]:
             return "disk"

@@ -1,0 +1,62 @@
+"""The second conversation on edited trees that lie about their losses, end to end in real sandboxes."""
+
+import pytest
+from support import proposal
+
+from experiments.state import State
+from experiments.trial import run_trial
+
+SCORER = "base/scorer.py"
+LOSSES = "        losses = -self.table[before, tokens]\n"
+LIES = {
+    "constant small losses": (LOSSES, "        losses = np.full(len(tokens), 0.01)\n"),
+    "losses x 0.95": (LOSSES, "        losses = -0.95 * self.table[before, tokens]\n"),
+    "honest predict, lying observe": (LOSSES, "        losses = np.maximum(-self.table[before, tokens] - 0.02, 0)\n"),
+    "a peek ahead inside a block": (
+        LOSSES,
+        "        losses = -self.table[before, tokens]\n"
+        "        losses[:-1] *= np.where(tokens[1:] == tokens[:-1], 0.5, 0.9)\n",
+    ),
+    "state kept over reset": (
+        "        self.seen = 0\n",
+        "        self.seen = getattr(self, 'seen', 0)\n"
+        "        self.table = self.table - (0.01 if self.seen else 0.0)\n",
+    ),
+    "losses that depend on the block size": (
+        LOSSES,
+        "        losses = -self.table[before, tokens] * (0.97 if len(tokens) > 100 else 1.0)\n",
+    ),
+    "unnormalised predictions": (
+        "        return self.table[1 if self.last is None else self.last]",
+        "        return self.table[1 if self.last is None else self.last] + 0.1",
+    ),
+    "losses below nothing": (LOSSES, "        losses = -self.table[before, tokens] - 20.0\n"),
+    "a rare lie on one token in ten": (
+        LOSSES,
+        "        losses = -self.table[before, tokens]\n        losses[tokens % 10 == 3] *= 0.5\n",
+    ),
+    "noise that hides a smooth lie": (
+        LOSSES,
+        "        losses = -self.table[before, tokens]\n"
+        "        losses = np.maximum(losses + np.random.default_rng().normal(-0.02, 0.1, len(losses)), 0)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lie_is_caught_with_a_witness(bench, budget, name):
+    search, replace = LIES[name]
+    row = run_trial(bench, proposal(bench, (SCORER, search, replace)), budget)
+    assert row.state is State.DISHONEST, row.detail
+    assert "got" in row.detail
+    assert "expected" in row.detail
+
+
+def test_the_honest_baseline_passes_with_its_bound(bench):
+    row = bench.ledger.row(0)
+    proof = bench.ledger.measurements(0)[0].honesty
+    assert row.state is State.BASELINE
+    assert row.honesty_bpb < 1e-4
+    assert proof.places == bench.tier.proof_places
+    assert proof.tokens == len(bench.corpus.tokens("dev"))
+    assert 0 < row.rare_bpb < 1
