@@ -15,7 +15,7 @@ NAME = "train_gpt.py"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 STUB = """\
-import base64,importlib.abc as A,importlib.util as U,json,lzma,runpy,sys
+import base64,importlib.abc as A,importlib.util as U,json,lzma,runpy,sys,traceback as T
 S=json.loads(lzma.decompress(base64.b85decode("{payload}")))
 class L(A.MetaPathFinder,A.InspectLoader):
  def find_spec(s,n,p=None,t=None):
@@ -26,7 +26,7 @@ class L(A.MetaPathFinder,A.InspectLoader):
  def is_package(s,n):return S[n][1]
  def get_source(s,n):return S.get(n,S["base.__main__"])[0]
  def get_code(s,n):return compile(S[n][0],s.path(n),"exec")
-sys.meta_path.insert(0,L())
+sys.meta_path.insert(0,L());sys.excepthook=lambda *e:T.print_exception(*e)
 if __name__=="__main__":runpy.run_module("base.__main__",run_name="__main__",alter_sys=False)
 """
 

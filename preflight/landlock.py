@@ -1,15 +1,13 @@
 """Lock this process into a few paths and a few system calls, then become another program.
 
-Landlock (Linux 5.13 on) needs no namespace and no privilege, so it works where containers forbid bubblewrap. Two
-things it does not cover are closed by a seccomp filter: sockets other than the one handed in, and the System V and
-POSIX objects through which a phase could leave something for the next. Runs as a script with the standard library
-alone: `python -I -S landlock.py '{"read": […], "write": […], "sockets": false}' -- PROGRAM …`.
+Landlock (Linux 5.13 on) needs no namespace and no privilege, so it works where containers forbid bubblewrap. What it
+does not cover is closed by a seccomp filter (preflight/syscalls.py). Runs as a script with the standard library
+alone: `python -I -S landlock.py '{"read": […], "write": […], "network": false, "filter": HEX}' -- PROGRAM …`.
 """
 
 import ctypes
 import json
 import os
-import platform
 import stat
 import struct
 import sys
@@ -27,15 +25,6 @@ RULE_PATH_BENEATH, VERSION_FLAG = 1, 1
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECCOMP = 38, 24, 22
 CAP_COUNT = 41
 
-# Denied system calls by machine: sockets, then what outlives a process or reaches into another
-SOCKET = {"x86_64": 41, "aarch64": 198}
-DENIED = {
-    "x86_64": [29, 64, 68, 101, 165, 240, 248, 249, 250, 272, 298, 308, 310, 311, 321, 323, 425],
-    "aarch64": [194, 190, 186, 117, 40, 180, 217, 218, 219, 97, 241, 268, 270, 271, 280, 282, 425],
-}  # shmget semget msgget ptrace mount mq_open add_key request_key keyctl unshare perf_event_open setns
-#    process_vm_readv process_vm_writev bpf userfaultfd io_uring_setup
-AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -50,13 +39,13 @@ def check(result: int, what: str) -> int:
     return result
 
 
-def restrict(read: list[str], write: list[str], sockets: bool) -> None:
+def restrict(read: list[str], write: list[str], network: bool, program: bytes) -> None:
     """From here on this process and its children read `read`, write `write`, and reach nothing else."""
     version = abi()
     handled = max((rights for since, rights in ALL_BY_ABI.items() if since <= version), default=0)
     if not handled:
         raise OSError("this kernel has no Landlock")
-    net = TCP if version >= 4 and not sockets else 0
+    net = TCP if version >= 4 and not network else 0
     attributes = struct.pack("=QQQ", handled, net, SCOPES if version >= 6 else 0)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     ruleset = check(libc.syscall(CREATE_RULESET, attributes, ctypes.c_size_t(size), 0), "landlock_create_ruleset")
@@ -69,7 +58,7 @@ def restrict(read: list[str], write: list[str], sockets: bool) -> None:
             libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # takes effect at exec; a missing one is no loss
     check(libc.syscall(RESTRICT_SELF, ruleset, 0), "landlock_restrict_self")
     os.close(ruleset)
-    filter_system_calls(sockets)
+    filter_system_calls(program)
 
 
 def allow(ruleset: int, path: str, rights: int) -> None:
@@ -85,26 +74,16 @@ def allow(ruleset: int, path: str, rights: int) -> None:
     os.close(beneath)
 
 
-def filter_system_calls(sockets: bool) -> None:
-    machine = platform.machine()
-    if machine not in DENIED:
-        raise OSError(f"no system call table for {machine}; expected one of {', '.join(DENIED)}")
-    denied = DENIED[machine] + ([] if sockets else [SOCKET[machine]])
-    load, jump_equal, jump_greater, give = 0x20, 0x15, 0x35, 0x06
-    allowed, refused, killed = 0x7FFF0000, 0x00050001, 0x80000000  # refused = errno EPERM
-    program = [(load, 0, 0, 4), (jump_equal, 1, 0, AUDIT_ARCH[machine]), (give, 0, 0, killed), (load, 0, 0, 0)]
-    program += [(jump_greater, len(denied) + 1, 0, 0x40000000)]  # the x32 twin of each call
-    program += [(jump_equal, len(denied) - i, 0, number) for i, number in enumerate(denied)]
-    program += [(give, 0, 0, allowed), (give, 0, 0, refused)]
-    code = b"".join(struct.pack("=HBBI", *step) for step in program)
-    buffer = ctypes.create_string_buffer(code)
-    description = struct.pack("@HP", len(program), ctypes.addressof(buffer))
+def filter_system_calls(program: bytes) -> None:
+    """Install a seccomp filter; needs no_new_privs."""
+    buffer = ctypes.create_string_buffer(program)
+    description = struct.pack("@HP", len(program) // 8, ctypes.addressof(buffer))
     check(libc.prctl(PR_SET_SECCOMP, 2, description, 0, 0), "seccomp")
 
 
 def main() -> None:
     spec, program = json.loads(sys.argv[1]), sys.argv[3:]
-    restrict(spec["read"], spec["write"], spec["sockets"])
+    restrict(spec["read"], spec["write"], spec["network"], bytes.fromhex(spec["filter"]))
     os.execv(program[0], program)
 
 

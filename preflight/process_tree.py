@@ -46,10 +46,12 @@ def end(root: int) -> None:
     The kernel kills a group in one sweep that no fork escapes; one process after another would race a fork bomb. Who
     left its group is in the next sweep. `root` reaps what it inherits, so it must be the caller and a subreaper.
     """
-    while groups := {int(fields[2]) for pid in descendants(root) if (fields := stat_fields(pid)) and fields[0] != "Z"}:
-        for group in groups - {os.getpgid(root)}:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
+    own = os.getpgid(root)
+    while living := [fields for pid in descendants(root) if (fields := stat_fields(pid)) and fields[0] not in "ZX"]:
+        for group in {int(fields[2]) for fields in living}:
+            if group not in (own, 0, -1):  # a process that is just going has no group
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(group, signal.SIGKILL)
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data.errors import Refused, SandboxError
-from preflight import landlock, process_tree
+from preflight import landlock, process_tree, syscalls
 
 LEVELS = ("namespace", "landlock", "none")
 SYSTEM = (
@@ -148,6 +148,10 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     scratch = job.folder / "scratch"
     scratch.mkdir()
     ours, theirs = socket.socketpair() if converse else (None, None)
+    calls = os.memfd_create("system call filter")
+    os.write(calls, syscalls.program(groups=job.ranks > 1, sockets=True))
+    os.lseek(calls, 0, os.SEEK_SET)
+    handed = (calls, theirs.fileno()) if theirs else (calls,)
     process = subprocess.Popen(
         [sys.executable, "-m", "preflight.warden"],
         stdin=subprocess.PIPE,
@@ -155,12 +159,13 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
         text=True,
         cwd=ROOT,
         env={"LANG": "C.UTF-8", "PATH": os.defpath},
-        pass_fds=(theirs.fileno(),) if theirs else (),
+        pass_fds=handed,
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(_warden_job(job, scratch, theirs)))
+    process.stdin.write(json.dumps(_warden_job(job, scratch, handed)))
     process.stdin.close()
     process.stdin = None
+    os.close(calls)
     if theirs:
         theirs.close()
     running = Running(process, ours)
@@ -188,10 +193,11 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
         handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Refused("crash", f"{name}: expected a plain file in OUT, found {error.strerror}") from error
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+        os.close(handle)
+        raise Refused("crash", f"{name}: expected a plain file with one link in OUT")
     with os.fdopen(handle, "rb") as source:
-        info = os.fstat(handle)
-        if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
-            raise Refused("crash", f"{name}: expected a plain file with one link in OUT")
         if info.st_size > cap_bytes:
             raise Refused("oversize", f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
         content = source.read(cap_bytes + 1)
@@ -201,17 +207,20 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _warden_job(job: Job, scratch: Path, theirs: socket.socket | None) -> dict[str, object]:
+def _warden_job(job: Job, scratch: Path, handed: tuple[int, ...]) -> dict[str, object]:
+    """The warden's orders; `handed` are the descriptors of the system call filter and, maybe, of the socket."""
     temporary = Path("/tmp") if job.level == "namespace" else scratch
-    address = f"fd:{theirs.fileno()}" if theirs else ""
+    address = f"fd:{handed[-1]}"
     command = [argument.replace("{socket}", address) for argument in _program(job)]
     readable = (*job.readable, *_interpreter())
     if job.level == "namespace":
-        command = [*_bubblewrap(readable, job.out), *command]
+        command = [*_bubblewrap(readable, job.out, handed[0]), *command]
     elif job.level == "landlock":
         read = [*SYSTEM, *KERNEL_FACTS, *map(str, readable)]
         write = [str(job.out), str(scratch), *DEVICES, *_gpu_devices()]
-        spec = json.dumps({"read": read, "write": write, "sockets": job.ranks > 1})
+        network = job.ranks > 1  # torchrun's ranks meet on loopback, which Landlock cannot tell from the rest
+        calls = syscalls.program(groups=network, sockets=network)
+        spec = json.dumps({"read": read, "write": write, "network": network, "filter": calls.hex()})
         command = [sys.executable, "-I", "-S", landlock.__file__, spec, "--", *command]
     elif job.level != "none":
         raise SandboxError(f"unknown sandbox level {job.level!r}; expected one of {', '.join(LEVELS)}")
@@ -222,7 +231,7 @@ def _warden_job(job: Job, scratch: Path, theirs: socket.socket | None) -> dict[s
         "log": str(job.log),
         "writable": [str(job.out), str(scratch)],
         "release": [str(path) for path in job.release] if job.release else [],
-        "pass_fds": [theirs.fileno()] if theirs else [],
+        "pass_fds": handed,
         "limits": asdict(job.limits),
     }
 
@@ -260,7 +269,7 @@ def _gpu_devices() -> list[str]:
     return [str(path) for path in sorted(Path("/dev").glob("nvidia*"))]
 
 
-def _bubblewrap(readable: tuple[Path, ...], out: Path) -> list[str]:
+def _bubblewrap(readable: tuple[Path, ...], out: Path, calls: int | None = None) -> list[str]:
     """The bubblewrap command line up to the program: an empty root, then only what is named."""
     arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "caddie"]
     for path in map(Path, SYSTEM):
@@ -275,4 +284,5 @@ def _bubblewrap(readable: tuple[Path, ...], out: Path) -> list[str]:
         arguments += ["--size", str(TMPFS_BYTES), "--tmpfs", folder]
     for path in readable:
         arguments += ["--ro-bind", str(path), str(path)]
+    arguments += ["--seccomp", str(calls)] if calls is not None else []
     return [*arguments, "--bind", str(out), str(out), "--remount-ro", "/", "--chdir", str(out), "--"]

@@ -1,0 +1,315 @@
+"""The walls, at every level this machine offers: each test is a hostile program in a real sandbox."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from data.errors import Refused
+from preflight import process_tree
+from preflight.sandbox import Job, Limits, available_levels, run, start, take
+
+LEVELS = [level for level in available_levels() if level != "none"]
+LIMITS = Limits(wall_seconds=20, cpu_seconds=20)
+walls = pytest.mark.parametrize("level", LEVELS)
+
+
+def program(tmp_path, level, source, name="job", limits=LIMITS, readable=(), **extra) -> Job:
+    return Job(("-c", source), tmp_path / name, limits, readable=readable, level=level, **extra)
+
+
+def printed(job: Job):
+    """What the program printed as JSON on its last line."""
+    outcome = run(job)
+    assert outcome.ok, (outcome, job.log.read_text())
+    return json.loads(job.log.read_text().splitlines()[-1])
+
+
+def test_this_machine_has_a_wall():
+    if not LEVELS and not os.environ.get("CADDIE_REQUIRE_SANDBOX"):
+        pytest.skip("neither bubblewrap nor Landlock works here; CI sets CADDIE_REQUIRE_SANDBOX=1 and fails")
+    assert LEVELS
+
+
+@walls
+def test_no_key_in_any_environment(tmp_path, level, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret-of-the-person")
+    source = """
+import glob, json, os
+found = []
+for path in glob.glob("/proc/*/environ") + ["/proc/self/environ", "/proc/1/environ"]:
+    try:
+        found.append(open(path, "rb").read().decode("latin1"))
+    except OSError:
+        pass
+print(json.dumps([dict(os.environ), found]))
+"""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as neighbour:
+        environment, others = printed(program(tmp_path, level, source))
+        neighbour.communicate(b"\n")
+    assert "sk-secret" not in json.dumps([environment, others])
+    allowed = {"PATH", "LANG", "USER", "HOME", "TMPDIR", "XDG_CACHE_HOME", "PWD", "LC_CTYPE"}
+    allowed |= {"TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"}
+    assert {name for name in environment if not name.startswith("PYTHON")} <= allowed
+
+
+@walls
+def test_only_the_view_can_be_read(tmp_path, level):
+    (tmp_path / "view").mkdir()
+    (tmp_path / "view" / "mine.txt").write_text("mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "dev.bin").write_text("held out")
+    hidden = [tmp_path / "other" / "dev.bin", tmp_path, ROOT / "preflight" / "limits.py", ROOT / "experiments"]
+    hidden += [ROOT / ".git", Path.home(), Path("/etc/passwd"), Path("/etc/shadow"), Path(f"/proc/{os.getpid()}/cwd")]
+    source = f"""
+import json, os
+seen = []
+for path in {[str(path) for path in hidden]!r}:
+    try:
+        os.listdir(path) if os.path.isdir(path) else open(path).read()
+        names = os.listdir(path) if os.path.isdir(path) else ["content"]
+        seen.append([path, names])
+    except OSError:
+        pass
+print(json.dumps([open({str(tmp_path / "view" / "mine.txt")!r}).read(), seen]))
+"""
+    mine, seen = printed(program(tmp_path, level, source, readable=(tmp_path / "view",)))
+    assert mine == "mine"
+    # In a namespace the path to the view exists as empty folders; nothing else of it is there.
+    leaks = [(path, names) for path, names in seen if set(names) - {"view", "job", "bin", ".venv", ".pyenv"}]
+    assert not leaks
+
+
+@walls
+def test_nothing_outside_out_can_be_written(tmp_path, level):
+    (tmp_path / "view").mkdir()
+    (tmp_path / "view" / "shard").write_text("x")
+    targets = [ROOT / "stolen", tmp_path / "stolen", tmp_path / "view" / "shard", tmp_path / "job" / "stolen"]
+    targets += [Path("/usr/stolen"), Path(sys.prefix) / "stolen", Path("/stolen"), Path("/etc/stolen")]
+    source = f"""
+import json
+written = []
+for path in {[str(path) for path in targets]!r}:
+    try:
+        open(path, "w").write("x")
+        written.append(path)
+    except OSError:
+        pass
+open("mine", "w").write("x")
+print(json.dumps(written))
+"""
+    printed(program(tmp_path, level, source, readable=(tmp_path / "view",)))
+    assert (tmp_path / "job" / "out" / "mine").read_text() == "x"
+    assert (tmp_path / "view" / "shard").read_text() == "x"
+    # Inside a namespace /tmp is the job's own: what counts is that nothing appeared outside.
+    assert not [path for path in targets if path.name == "stolen" and path.exists()]
+
+
+@walls
+def test_nothing_is_left_for_the_next_phase(tmp_path, level):
+    places = "['/tmp', '/var/tmp', '/dev/shm', os.environ['HOME'], os.environ['TMPDIR'], os.environ['XDG_CACHE_HOME']]"
+    source = f"""
+import ctypes, json, os
+written = []
+for folder in {places}:
+    try:
+        open(folder + "/caddie_left", "w").write("x")
+        written.append(folder)
+    except OSError:
+        pass
+shm = ctypes.CDLL(None).shmget(0x5eed, 4096, 0o1666)
+print(json.dumps([written, shm]))
+"""
+    look = f"""
+import ctypes, json, os
+left = [folder for folder in {places} if os.path.exists(folder + "/caddie_left")]
+print(json.dumps([left, ctypes.CDLL(None).shmget(0x5eed, 4096, 0)]))
+"""
+    printed(program(tmp_path, level, source))
+    left, shm = printed(program(tmp_path, level, look, name="next"))
+    assert left == []
+    assert shm == -1
+    for folder in ("/tmp", "/var/tmp", "/dev/shm"):
+        assert not (Path(folder) / "caddie_left").exists()
+    assert not (tmp_path / "job" / "scratch").exists()
+
+
+@walls
+def test_no_network(tmp_path, level):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = f"""
+import json, socket
+try:
+    socket.create_connection(("127.0.0.1", {server.getsockname()[1]}), timeout=2)
+    print(json.dumps("connected"))
+except OSError as error:
+    print(json.dumps("refused"))
+"""
+        assert printed(program(tmp_path, level, source)) == "refused"
+
+
+@walls
+def test_a_double_fork_does_not_outlive_the_job(tmp_path, level):
+    source = """
+import contextlib, os, time
+if os.fork() == 0:
+    with contextlib.suppress(PermissionError):
+        os.setsid()
+    if os.fork() == 0:
+        while True:
+            open("alive", "w").write("x")
+            time.sleep(0.01)
+    os._exit(0)
+os.wait()
+while not os.path.exists("alive"):
+    time.sleep(0.01)
+"""
+    job = program(tmp_path, level, source)
+    assert run(job).ok
+    alive = job.out / "alive"
+    alive.unlink()
+    again = program(tmp_path, level, "import time; time.sleep(0.5)", name="wait")
+    run(again)
+    assert not alive.exists()
+
+
+UNREAPED = """
+import os, signal, time
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+while True:
+    if os.fork() == 0:
+        for _ in range(10**7):
+            pass
+        os._exit(0)
+    time.sleep(0.2)
+"""
+ESCAPING = """
+import os
+while True:
+    os.fork()
+    try:
+        os.setsid()
+    except OSError:
+        pass
+"""
+SMALL_DISK = Limits(20, 20, disk_bytes=1 << 26)
+FEW = Limits(20, 20, processes=40)
+
+
+@walls
+@pytest.mark.parametrize(
+    ("reason", "source", "limits"),
+    [
+        ("wall", "import time; time.sleep(60)", Limits(1, 20)),
+        ("cpu", "while True: pass", Limits(20, 1)),
+        ("cpu", UNREAPED, Limits(30, 1)),
+        ("memory", "a = []\nwhile True: a.append(bytearray(1 << 24))", Limits(20, 20, memory_bytes=1 << 28)),
+        ("log", "while True: print('x' * 10**6)", Limits(20, 20, log_bytes=1 << 20)),
+        ("disk", "i = 0\nwhile True:\n open(str(i), 'wb').write(bytes(1 << 22)); i += 1", SMALL_DISK),
+        ("disk", "i = 0\nwhile True:\n open(str(i), 'w'); i += 1", Limits(20, 20, files=500)),
+        ("processes", "import os, time\nwhile True:\n if os.fork() == 0: time.sleep(60)", FEW),
+        ("processes", "import os\nwhile True:\n os.fork()", FEW),
+        ("processes", ESCAPING, FEW),
+    ],
+)  # fmt: skip
+def test_limits_end_the_whole_tree(tmp_path, level, reason, source, limits):
+    job = program(tmp_path, level, source, limits=limits)
+    with start(job) as running:
+        outcome = running.wait()
+        assert not process_tree.descendants(running.process.pid)
+    assert outcome.reason == reason, (outcome, job.log.read_bytes()[-500:])
+    assert outcome.status is None
+    assert job.log.stat().st_size <= limits.log_bytes
+
+
+@walls
+def test_one_file_cannot_fill_the_disk(tmp_path, level):
+    source = "open('big', 'wb').truncate(1 << 40)"
+    job = program(tmp_path, level, source, limits=Limits(20, 20, disk_bytes=1 << 24))
+    outcome = run(job)
+    assert not outcome.ok
+    assert not (job.out / "big").exists() or (job.out / "big").stat().st_size <= 1 << 24
+
+
+@walls
+def test_the_clock_starts_when_the_data_appear(tmp_path, level):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.bin").write_text("tokens")
+    view = tmp_path / "view"
+    view.mkdir()
+    source = f"""
+import json, os, time
+there = os.path.exists({str(view / "train")!r})
+for _ in range(10**7): pass
+open("ready", "w")
+while not os.path.exists({str(view / "train")!r}):
+    time.sleep(0.01)
+print(json.dumps([there, open({str(view / "train" / "a.bin")!r}).read()]))
+"""
+    job = program(tmp_path, level, source, readable=(view,), release=(tmp_path / "shards", view / "train"))
+    outcome = run(job)
+    assert outcome.ok, job.log.read_text()
+    assert json.loads(job.log.read_text()) == [False, "tokens"]
+    assert outcome.cpu_seconds < outcome.setup_seconds
+    assert (tmp_path / "shards" / "a.bin").read_text() == "tokens"
+
+
+RESULTS = {
+    "symlink": "os.symlink('/etc/hostname', 'result')",
+    "pipe": "os.mkfifo('result')",
+    "folder": "os.mkdir('result')",
+    "second name": "open('x', 'w').write('x'); os.link('x', 'result')",
+    "too large": "open('result', 'wb').write(bytes(2000))",
+    "sparse": "open('result', 'wb').truncate(1 << 30)",
+    "missing": "pass",
+}
+
+
+@walls
+@pytest.mark.parametrize("name", RESULTS)
+def test_only_a_plain_small_file_is_taken(tmp_path, level, name):
+    job = program(tmp_path, level, "import os\n" + RESULTS[name])
+    assert run(job).ok
+    with pytest.raises(Refused, match="result"):
+        take(job.out, "result", 1000, tmp_path / "store")
+    assert not (tmp_path / "store").exists()
+
+
+@walls
+def test_what_is_swapped_later_is_not_what_was_taken(tmp_path, level):
+    job = program(tmp_path, level, "open('result', 'w').write('first')")
+    assert run(job).ok
+    digest = take(job.out, "result", 1000, tmp_path / "store")
+    (job.out / "result").write_text("later")
+    assert (tmp_path / "store").read_text() == "first"
+    assert take(tmp_path, "store", 1000, tmp_path / "again") == digest
+
+
+@walls
+def test_the_harness_dying_ends_the_job(tmp_path, level):
+    source = "import time\nwhile True:\n open('alive', 'w').write('x'); time.sleep(0.01)"
+    runner = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+        "from pathlib import Path\nfrom preflight.sandbox import *\n"
+        f"run(Job(('-c', {source!r}), Path({str(tmp_path / 'job')!r}), Limits(60, 60), level={level!r}))"
+    )
+    harness = subprocess.Popen([sys.executable, "-c", runner])
+    alive = tmp_path / "job" / "out" / "alive"
+    deadline = time.monotonic() + 20
+    while not alive.exists():
+        assert time.monotonic() < deadline
+    harness.kill()
+    harness.wait()
+    while True:  # the warden ends the tree, and then nothing writes the file again
+        alive.unlink(missing_ok=True)
+        run(program(tmp_path, level, "import time; time.sleep(0.3)", name=f"wait{time.monotonic_ns()}"))
+        if not alive.exists():
+            break
+        assert time.monotonic() < deadline
