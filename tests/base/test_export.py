@@ -1,0 +1,82 @@
+"""From weights to bytes and back: grids, container, codec, artifact."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+from base.compress import codec, container
+
+
+def test_a_container_round_trips_and_is_repeatable():
+    arrays = {
+        "b": np.arange(6, dtype=np.int8).reshape(2, 3),
+        "a": np.array(1.5, dtype=np.float32),
+        "c": np.zeros((0, 4), dtype=np.float16),
+    }
+    blob = container.dump({"x": [1, "y"]}, arrays)
+    meta, found = container.load(blob)
+    assert meta == {"x": [1, "y"]}
+    assert all(
+        np.array_equal(found[name], array) and found[name].dtype == array.dtype for name, array in arrays.items()
+    )
+    assert blob == container.dump({"x": [1, "y"]}, dict(reversed(arrays.items())))
+
+
+@pytest.mark.parametrize("harm", [lambda blob: blob[:-1], lambda blob: blob + b"x", lambda blob: b"PK" + blob])
+def test_a_damaged_container_is_refused(harm):
+    with pytest.raises(ValueError, match="expected|buffer"):
+        container.load(harm(container.dump({}, {"a": np.ones(8, dtype=np.float32)})))
+
+
+def test_loading_runs_no_code(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    for blob in (pickle.dumps(Bomb()), codec.compress(pickle.dumps(Bomb()), 1)):
+        with pytest.raises((ValueError, codec.zstandard.ZstdError)):
+            container.load(blob if blob[:1] == b"\x80" else codec.decompress(blob))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_codec_round_trips():
+    blob = np.random.default_rng(0).integers(0, 9, 10_000).astype(np.uint8).tobytes()
+    assert codec.decompress(codec.compress(blob, 19)) == blob
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("bits", [2, 5, 8])
+def test_a_grid_rounds_to_the_nearest_step(bits):
+    torch = pytest.importorskip("torch")
+    from base.quant import grids
+
+    weight = torch.randn(16, 64) * torch.logspace(-2, 1, 16)[:, None]
+    integers, scales = grids.quantise(weight, bits)
+    assert integers.abs().max() <= 2 ** (bits - 1) - 1
+    error = (grids.dequantise(integers, scales) - weight).abs()
+    # half a step, and the top value may clip by what fp16 rounded off the scale
+    assert (error <= scales.float()[:, None] * (0.5 + 2 ** (bits - 1) * 2**-10)).all()
+
+
+@pytest.mark.torch
+def test_an_artifact_gives_back_the_model():
+    torch = pytest.importorskip("torch")
+    from base.config import Eval
+    from base.export import load_model, weights_bytes
+    from base.model.gpt import GPT
+    from base.model.layers import initialise
+    from base.presets import pocket
+
+    model = GPT(pocket())
+    initialise(model, 1)
+    blob = codec.compress(weights_bytes(pocket(), model), 3)
+    config, loaded = load_model(blob, Eval(eval_length=128, eval_stride=64), torch.float32, torch.device("cpu"))
+    assert config.model == pocket().model
+    for (name, one), other in zip(model.named_parameters(), loaded.parameters(), strict=True):
+        step = one.abs().amax() / 127
+        assert (one - other).abs().max() <= step, name
+    again = codec.compress(weights_bytes(pocket(), loaded), 3)
+    twice, _ = load_model(again, Eval(eval_length=128, eval_stride=64), torch.float32, torch.device("cpu"))
+    assert twice.model == config.model

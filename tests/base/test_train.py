@@ -1,0 +1,125 @@
+"""Training as processes: bitwise repeatable, seeds that matter, ranks that agree, twins that agree."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import ROOT
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+SMALL = {
+    "PRESET": "pocket",
+    "ITERATIONS": "6",
+    "BATCH_TOKENS": "512",
+    "SEQUENCE_LENGTH": "64",
+    "EVAL_LENGTH": "64",
+    "WARMDOWN_ITERATIONS": "3",
+    "LOG_EVERY": "1",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+def environment(**changes):
+    return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **SMALL, **changes}
+
+
+def train(corpus, out, ranks=1, **changes):
+    """Phase `train` on the corpus; returns weights.bin and the losses."""
+    out.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks > 1 else []
+    command = [sys.executable, *launcher, "-m", "base", "train", "--data", str(corpus.folder), "--out", str(out)]
+    subprocess.run(command, cwd=ROOT, env=environment(**changes), check=True, capture_output=True)
+    losses = [json.loads(line)["loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return (out / "weights.bin").read_bytes(), losses
+
+
+@pytest.fixture(scope="module")
+def reference(tiny_corpus, tmp_path_factory):
+    return train(tiny_corpus, tmp_path_factory.mktemp("reference") / "out")
+
+
+def test_a_fixed_seed_gives_equal_bits(tiny_corpus, tmp_path, reference):
+    assert train(tiny_corpus, tmp_path / "again") == reference
+
+
+def test_another_seed_gives_another_artifact(tiny_corpus, tmp_path, reference):
+    weights, losses = train(tiny_corpus, tmp_path / "other", SEED="1")
+    assert weights != reference[0]
+    assert losses[0] != reference[1][0]
+
+
+def test_two_ranks_see_the_same_batches_and_repeat_themselves(tiny_corpus, tmp_path, reference):
+    weights, losses = train(tiny_corpus, tmp_path / "two", ranks=2)
+    assert losses == pytest.approx(reference[1], abs=1e-5)
+    assert train(tiny_corpus, tmp_path / "two again", ranks=2) == (weights, losses)
+
+
+def test_losses_fall(reference):
+    assert reference[1][-1] < reference[1][0] - 0.05
+
+
+def test_a_loss_that_is_no_number_ends_with_its_own_status(tiny_corpus, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-m", "base", "train", "--data", str(tiny_corpus.folder), "--out", str(out)]
+    done = subprocess.run(
+        [*command, "--set", "embed_lr=inf"], cwd=ROOT, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 3
+    assert "train_loss is nan at step" in done.stdout
+    assert not (out / "weights.bin").exists()
+
+
+def test_a_misspelt_knob_is_one_line(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "base", "describe"],
+        cwd=ROOT,
+        env=environment(NUM_LAYER="3"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode
+    assert "did you mean NUM_LAYERS" in done.stderr.splitlines()[-1]
+
+
+def test_describe_lists_knobs_presets_and_parameters():
+    done = subprocess.run(
+        [sys.executable, "-m", "base", "describe"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert {"name", "section", "type", "value", "doc"} == set(found["knobs"][0])
+    assert found["presets"] == ["baseline", "pocket"]
+    assert found["parameters"]["total"] == 176_902
+
+
+def test_batches_visit_each_window_once_for_any_rank_count():
+    import torch
+
+    from base import runtime
+    from base.presets import pocket
+    from base.tokens.loader import batches
+
+    stream = np.arange(128 * 64 + 1, dtype=np.uint16)
+    seen = {}
+    for world in (1, 2, 4):
+        steps = []
+        for rank in range(world):
+            here = runtime.Runtime(rank, world, torch.device("cpu"), torch.float32)
+            source = batches(pocket(), here, stream)
+            steps.append([next(source) for _ in range(4)])
+        tokens = [torch.cat([steps[rank][i][0][:, 0] for rank in range(world)]) for i in range(4)]
+        targets = [torch.cat([steps[rank][i][1][:, 0] for rank in range(world)]) for i in range(4)]
+        assert all(torch.equal(t + 1, y) for t, y in zip(tokens, targets, strict=True))
+        seen[world] = [sorted(step.tolist()) for step in tokens]
+    assert seen[1] == seen[2] == seen[4]
+    assert sorted(sum(seen[1], [])) == list(range(0, 128 * 64, 128))

@@ -1,0 +1,143 @@
+"""Replies, repairs, the scripted proposer and generate_next.py as a process."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from data.errors import NoProposal, ProposalError
+from experiments.proposal import Proposal, apply, changed_lines
+from preflight import syntax
+from preflight.tree import PLAIN, Source, read_folder
+from proposers import proposer
+from proposers.context import Context, gather
+from proposers.reply import json_object, next_proposal, read
+from proposers.scripted import DEMO
+
+TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\nz = x + y\n")}
+CONTEXT = Context("brief", "a" * 40, TREE, None, [])
+GOOD = {
+    "title": "t",
+    "hypothesis": "h",
+    "class": "schedule",
+    "expected_delta_bpb": -0.1,
+    "edits": [{"path": "base/a.py", "search": "x = 1", "replace": "x = 3"}],
+}
+
+
+@pytest.mark.parametrize("form", ["{}", "Here it is:\n```json\n{}\n```\nDone.", "text {} text", "```\n{}\n```"])
+def test_a_proposal_is_found_in_any_reply(form):
+    text = form.replace("{}", json.dumps(GOOD))
+    assert read(text, CONTEXT).parent == "a" * 40
+    assert json_object(text)["title"] == "t"
+
+
+class Answers:
+    """A proposer that gives prepared answers and remembers what it was told."""
+
+    def __init__(self, *answers):
+        self.answers, self.told = list(answers), []
+
+    def propose(self, context):
+        return self.answers.pop(0)
+
+    def repair(self, message):
+        self.told.append(message)
+        return self.answers.pop(0) if self.answers else None
+
+
+def edited(**changes):
+    return json.dumps({**GOOD, "edits": [{**GOOD["edits"][0], **changes}]})
+
+
+def test_a_reply_that_does_not_apply_comes_back_with_the_nearest_lines():
+    answers = Answers(edited(search="x = 11"), edited())
+    assert json.loads(next_proposal(answers, CONTEXT))["edits"][0]["search"] == "x = 1"
+    (message,) = answers.told
+    assert "matches 0 times, expected 1; nearest is line 1: 'x = 1'" in message
+
+
+def test_at_most_two_repairs_and_then_a_typed_row():
+    answers = Answers(*[edited(search="nothing like it")] * 9)
+    text = next_proposal(answers, CONTEXT)
+    assert len(answers.told) == 2
+    with pytest.raises(ProposalError, match="matches 0 times"):
+        apply(Proposal.parse(text), TREE)
+
+
+@pytest.mark.parametrize("answer", ["no idea today", "[1, 2]", "{" * 5000])
+def test_no_json_is_no_proposal(answer):
+    with pytest.raises(NoProposal):
+        next_proposal(Answers(answer, answer, answer), CONTEXT)
+
+
+def test_a_no_op_is_sent_back():
+    answers = Answers(edited(replace="x = 1  # one"), edited())
+    next_proposal(answers, CONTEXT)
+    assert "no_op" in answers.told[0]
+
+
+def test_edits_apply_in_order_and_count_their_lines():
+    made = {**GOOD, "parent": "a" * 40}
+    made["edits"] = [
+        {"path": "base/a.py", "search": "x = 1", "replace": "x = 5"},
+        {"path": "base/a.py", "search": "x = 5\n", "replace": ""},
+        {"path": "base/b.py", "content": "new = 1\n"},
+    ]
+    tree = apply(Proposal.parse(json.dumps(made)), TREE)
+    assert tree["base/a.py"].content == b"y = 2\nz = x + y\n"
+    assert changed_lines(tree, TREE) == (1, 1)
+
+
+def test_the_demo_is_ten_proposals_that_apply_to_base():
+    base = read_folder(ROOT)
+    files = sorted(DEMO.glob("*.json"))
+    assert len(files) == 10
+    titles = set()
+    for file in files:
+        proposal = Proposal.parse(json.dumps({**json.loads(file.read_text()), "parent": "0" * 40}))
+        tree = apply(proposal, base)
+        assert syntax.check(tree) == [], file
+        titles.add(proposal.title)
+    assert len(titles) == 10
+
+
+def test_the_demo_applies_whatever_was_kept_before():
+    tree = read_folder(ROOT)
+    for file in sorted(DEMO.glob("*.json")):
+        tree = apply(Proposal.parse(json.dumps({**json.loads(file.read_text()), "parent": "0" * 40})), tree)
+    assert syntax.check(tree) == []
+
+
+def test_an_unknown_proposer_is_named():
+    with pytest.raises(NoProposal, match="scripted"):
+        proposer("oracle", None)
+
+
+def generate(root: Path, *arguments):
+    command = [sys.executable, str(ROOT / "generate_next.py"), "--root", str(root), "--run", "night", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=root)
+
+
+def test_generate_next_prints_a_proposal_or_one_line(bench, tmp_path):
+    script = tmp_path / "script"
+    script.mkdir()
+    done = generate(bench.workspace.root, "--script", str(script))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    edit = {"path": "base/config.py", "search": '"smoothing": 0.5', "replace": '"smoothing": 0.9'}
+    (script / "1.json").write_text(json.dumps({**GOOD, "edits": [edit]}))
+    done = generate(bench.workspace.root, "--script", str(script))
+    assert done.returncode == 0, done.stderr
+    assert Proposal.parse(done.stdout).parent == bench.workspace.best()
+
+
+def test_the_context_holds_no_seed_and_no_text_of_the_splits(bench):
+    context = gather(bench.workspace.root, "night")
+    assert context.program == "the brief\n"
+    assert context.incumbent.number == 0
+    assert "1337" not in repr(context)

@@ -1,0 +1,230 @@
+"""The real base/ on real text: what can be bought, what lies are caught, and what a kept bundle is worth by hand."""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import sentencepiece
+from support import ROOT, git, proposal
+
+from data.corpus import Corpus
+from experiments.cli import by_hand
+from experiments.loop import baseline, budget, open_bench
+from experiments.state import State
+from experiments.tiers import FULL_POCKET, PROFILES
+from experiments.trial import run_trial
+from preflight.phases import Candidate
+from preflight.sandbox import SYSTEM, Limits, available_levels, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.torch]
+
+TARGET = FULL_POCKET.target
+SHORT = dataclasses.replace(
+    FULL_POCKET,
+    target=dataclasses.replace(TARGET, environment={**TARGET.environment, "ITERATIONS": "60"}),
+    proof_places=64,
+)
+LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
+
+
+@pytest.fixture(scope="module")
+def pocket(tmp_path_factory):
+    """A clone of this repository's committed and uncommitted base/, with a fifth of pocket's steps."""
+    root = tmp_path_factory.mktemp("pocket") / "repo"
+    root.mkdir()
+    shutil.copytree(ROOT / "base", root / "base", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / ".gitignore").write_text("shards/\ntrials/\n")
+    (root / "shards").mkdir()
+    (root / "shards" / "pocket").symlink_to(ROOT / "shards" / "pocket")
+    git(root, "init", "--quiet", "--initial-branch=main")
+    git(root, "add", "--all")
+    git(root, "commit", "--quiet", "--message=start")
+    PROFILES["pocket"] = SHORT
+    bench = open_bench(root, "night", "pocket", lambda *_: None)
+    start = baseline(bench)
+    assert start.state is State.BASELINE
+    yield bench, budget(bench, start)
+    PROFILES["pocket"] = FULL_POCKET
+    bench.ledger.close()
+
+
+FORWARD = "        return self.model.logits(wanted).log_softmax(dim=-1)\n"
+BOUGHT = {
+    "twice the steps": (
+        "base/train.py",
+        "while step < config.run.iterations and",
+        "while step < 2 * config.run.iterations and",
+        ["timeout(train)"],
+    ),
+    "twice the batch": (
+        "base/train.py",
+        "    model = GPT(config, runtime.dtype)\n",
+        "    from dataclasses import replace\n\n"
+        "    config = replace(config, data=replace(config.data, batch_tokens=2 * config.data.batch_tokens))\n"
+        "    model = GPT(config, runtime.dtype)\n",
+        ["timeout(train)"],
+    ),
+    "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128", ["oversize", "timeout(train)"]),
+    "half the stride": ("base/presets.py", "eval_stride=64", "eval_stride=32", ["timeout(score)"]),
+    "more evaluation work": (
+        "base/evaluate/sliding.py",
+        FORWARD,
+        "        index = places[..., None].expand(-1, -1, hidden.size(-1))\n"
+        "        again = self.hidden(tokens.flip(0)).flip(0).gather(1, index)\n"
+        "        return self.model.logits((wanted + again) / 2).log_softmax(dim=-1)\n",
+        ["timeout(score)"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BOUGHT)
+def test_the_budget_cannot_be_bought(pocket, name):
+    bench, limits = pocket
+    path, search, replace, verdicts = BOUGHT[name]
+    row = run_trial(bench, proposal(bench, (path, search, replace), title=name), limits)
+    assert row.state in verdicts, row.detail
+
+
+def test_steps_batch_and_length_cannot_be_edited_in_the_preset(pocket):
+    bench, limits = pocket
+    edit = ("base/presets.py", "batch_tokens=2048, sequence_length=128", "batch_tokens=4096, sequence_length=256")
+    row = run_trial(bench, proposal(bench, edit, title="preset"), limits)
+    assert row.state is State.NO_OP, row.detail
+
+
+OBSERVE = "        return losses\n"
+SERVE = "base/evaluate/sliding.py"
+LIES = {
+    "constant small losses": (SERVE, OBSERVE, "        return np.full_like(losses, 0.01)\n"),
+    "losses x 0.95": (SERVE, OBSERVE, "        return 0.95 * losses\n"),
+    "honest predict, lying observe": (SERVE, OBSERVE, "        return np.maximum(losses - 0.05, 0.0)\n"),
+    "a future peek inside a block": (
+        SERVE,
+        OBSERVE,
+        "        following = np.append(tokens[1:], tokens[-1:])\n"
+        "        return np.where(following == tokens, 0.5, 0.98) * losses\n",
+    ),
+    "state kept over reset": (
+        SERVE,
+        OBSERVE,
+        "        self.memory = getattr(self, 'memory', set())\n"
+        "        known = np.array([token in self.memory for token in tokens.tolist()], dtype=bool)\n"
+        "        self.memory |= set(tokens.tolist())\n"
+        "        return np.where(known, 0.9, 1.0) * losses\n",
+    ),
+    "losses that depend on the block size": (
+        SERVE,
+        OBSERVE,
+        "        return losses * (0.97 if len(losses) > 300 else 1)\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIES)
+def test_a_lying_scorer_is_dishonest(pocket, name):
+    bench, limits = pocket
+    row = run_trial(bench, proposal(bench, LIES[name], title=name), limits)
+    assert row.state is State.DISHONEST, row.detail
+
+
+def test_the_honest_baseline_has_a_small_bound(pocket):
+    bench, _ = pocket
+    row = bench.ledger.row(0)
+    assert row.honesty_bpb < 1e-5
+    assert bench.ledger.measurements(0)[0].honesty.tokens == 147_964 or bench.corpus.manifest.trials_can_read_text
+
+
+def hand(bench, *launcher, **environment):
+    """The command that `show` prints, as a person would type it; returns the printed val_bpb."""
+    command = by_hand(bench.workspace.root, "night", "pocket", 0, 1337)
+    command = command.replace(".venv/bin/python", " ".join([sys.executable, *launcher]))
+    extra = " ".join(f"{name}={value}" for name, value in environment.items())
+    clean = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
+    done = subprocess.run(
+        command.replace("env ", f"env {extra} ", 1),
+        shell=True,
+        cwd=bench.workspace.root,
+        env=clean,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    (found,) = re.findall(r"^final_sliding_window .* val_bpb:(\S+)", done.stdout, re.MULTILINE)
+    assert re.search(r"^Total submission size \S+: \d+ bytes$", done.stdout, re.MULTILINE)
+    return found
+
+
+def test_by_hand_the_bundle_prints_the_recorded_score_to_the_last_digit(pocket):
+    bench, _ = pocket
+    assert hand(bench) == f"{bench.ledger.row(0).val_bpb:.8f}"
+
+
+def test_by_hand_on_two_ranks_it_is_close(pocket):
+    bench, _ = pocket
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    assert float(hand(bench, *launcher)) == pytest.approx(bench.ledger.row(0).val_bpb, abs=2e-3)
+
+
+def test_by_hand_it_survives_torch_compile(pocket):
+    bench, _ = pocket
+    assert float(hand(bench, COMPILE="1")) == pytest.approx(bench.ledger.row(0).val_bpb, abs=5e-3)
+
+
+@pytest.mark.parametrize("level", [level for level in available_levels() if level != "none"])
+def test_no_held_out_text_is_readable_inside(pocket, tmp_path, level):
+    """64-byte windows of dev and validation, as text and as tokens, against every file a trial can read."""
+    bench, _ = pocket
+    corpus = Corpus.open(ROOT / "shards" / "pocket")
+    if corpus.manifest.trials_can_read_text:
+        pytest.skip("this corpus was built offline from text that trials can read, and every row says so")
+    model = sentencepiece.SentencePieceProcessor(model_file=str(corpus.tokenizer))
+    rng = np.random.default_rng(0)
+    texts, windows = [], []
+    for split in ("dev", "validation"):
+        tokens = corpus.tokens(split)
+        text = model.decode(tokens.tolist()).encode()
+        starts = rng.integers(0, len(text) - 64, 150)
+        texts += [text[start : start + 64].decode(errors="ignore") for start in starts]
+        windows += [tokens[start : start + 32].tobytes().hex() for start in rng.integers(0, len(tokens) - 32, 3)]
+    patterns = tmp_path / "patterns"
+    patterns.write_text("\n".join(text for text in texts if len(text) > 50 and "\n" not in text))
+    source = f"""
+import json, os, subprocess
+roots = {[*SYSTEM, sys.prefix, sys.base_prefix]!r} + [VIEW]
+windows = [bytes.fromhex(text) for text in {windows!r}]
+open("ready", "w")
+while not os.path.exists(VIEW + "/train"):
+    pass
+grep = subprocess.run(["grep", "-rlFaI", "-f", {str(patterns)!r}, *roots], capture_output=True, text=True)
+found, read = grep.stdout.split(), 0
+for root in roots:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            path = os.path.join(folder, name)
+            try:
+                if os.path.islink(path) or os.path.getsize(path) > 1 << 26:
+                    continue
+                content = open(path, "rb").read()
+            except OSError:
+                continue
+            read += 1
+            found += [path for window in windows if window in content]
+print(json.dumps([found, read, os.listdir(VIEW), os.listdir(VIEW + "/train")]))
+"""
+    candidate = Candidate(bench.trial_folder(0) / "train_gpt.py", SHORT.target, level)
+    job = candidate.train(tmp_path / "job", LIMITS, corpus, corpus.folder / "train", 1)
+    view = str(tmp_path / "job" / "view")
+    job = dataclasses.replace(job, arguments=("-c", f"VIEW = {view!r}\n" + source), readable=(*job.readable, patterns))
+    outcome = run(job)
+    assert outcome.ok, (outcome, job.log.read_text()[-2000:])
+    found, read, listed, shards = json.loads(job.log.read_text().splitlines()[-1])
+    assert set(found) <= {str(patterns)}
+    assert read > 1000
+    assert sorted(listed) == ["manifest.json", "tokenizer.model", "train"]
+    assert shards == ["fineweb_train_000000.bin"]
