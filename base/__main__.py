@@ -55,7 +55,7 @@ def description(config: Config, preset: str) -> dict:
 
 
 def size(config: Config, options: argparse.Namespace) -> int:
-    """OUT/size.json: bytes of the untrained model as zeros (lowest) and as drawn (highest), and the description."""
+    """OUT/size.json: bytes of the untrained model as drawn and as noise, and the description."""
     import torch
 
     from base.export import weights_bytes
@@ -65,9 +65,10 @@ def size(config: Config, options: argparse.Namespace) -> int:
     model = GPT(config)
     initialise(model, config.run.seed)
     drawn = len(packed(config, weights_bytes(config, model)))
+    noise_source = torch.Generator().manual_seed(config.run.seed)
     with torch.no_grad():
         for weight in model.parameters():
-            weight.normal_(generator=torch.Generator().manual_seed(config.run.seed))
+            weight.normal_(generator=noise_source)
     noise = len(packed(config, weights_bytes(config, model)))
     found = {"model_bytes": sorted((drawn, noise)), **description(config, options.preset)}
     (options.out / "size.json").write_text(json.dumps(found))
@@ -96,7 +97,7 @@ def pack(config: Config, options: argparse.Namespace) -> int:
     artifact = packed(config, options.weights.read_bytes())
     if len(artifact) > options.cap_bytes:
         print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
-        return 1
+        return protocol.EXIT_OVERSIZE
     options.out.write_bytes(artifact)
     return 0
 

@@ -18,6 +18,8 @@ from preflight.text import one_line
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = 120  # a log has no edge to wrap at
 
 Name = Annotated[str, typer.Option("--run", help="the run; the same name goes on where it ended")]
 Root = Annotated[Path, typer.Option(help="the repository that holds base/")]

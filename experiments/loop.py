@@ -131,10 +131,12 @@ def run(
             return f"the file {stop_file.name} asked for it"
         if time.monotonic() - started > 3600 * hours:
             return f"{hours:g} hours are over"
+        began = time.monotonic()
         try:
             text = propose(bench, proposer, arguments)
         except NoProposal as reason:
             return str(reason)
+        propose_seconds = time.monotonic() - began
         try:
             row = run_trial(bench, text, limits)
         except (CaddieError, OSError) as error:
@@ -143,6 +145,7 @@ def run(
             if failures == INFRA_IN_A_ROW:
                 raise CaddieError(f"{failures} failures of the machine in a row, the last: {error}") from error
             continue
+        bench.ledger.add_stage(row.number, "propose", propose_seconds)
         failures = 0
         settled += 1
         report(row)

@@ -83,13 +83,16 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
     title = one_line(proposal.title)
     tree: str | None = None
     try:
-        sources, tree = _make_tree(bench, number, proposal, parent)
+        with bench.stage(number, title, "tree"):
+            sources, tree = _make_tree(bench, number, proposal, parent)
         folder = bench.trial_folder(number)
         shutil.rmtree(folder, ignore_errors=True)
         with bench.stage(number, title, "preflight"):
             bench.ledger.update(number, state=State.PREFLIGHT.value)
             before = bench.workspace.read(parent)
             report = checks.run(sources, before, bench.tier.target, bench.corpus, folder, bench.level)
+        for tier, seconds in report.seconds.items():
+            bench.ledger.add_stage(number, f"preflight: {tier}", seconds)
         if not report.passed:
             raise report.findings[0].refusal()
         assert report.size is not None
@@ -130,6 +133,7 @@ def settle(
     bench: Bench, number: int, tree: str | None, state: State, measured: list[Measured] | None = None, **columns: object
 ) -> Row:
     """Write the one commit and end the row; the incumbent moves to what was kept."""
+    started = time.monotonic()
     row = bench.ledger.row(number)
     values: dict[str, object] = {**columns, "detail": one_line(str(columns.get("detail", "")), 1000)}
     if measured:
@@ -150,6 +154,7 @@ def settle(
     if state in (State.KEPT, State.BASELINE):
         bench.workspace.set_best(str(values["commit_id"]))
     bench.ledger.settle(number, state, **values)
+    bench.ledger.add_stage(number, "settle", time.monotonic() - started)
     return bench.ledger.row(number)
 
 

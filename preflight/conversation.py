@@ -7,7 +7,7 @@ tokens one way and float32 values in nats the other.
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,8 @@ class Conversation:
         self._ask(RESET, 0)
 
     def quit(self) -> None:
-        self.connection.sendall(HEADER.pack(QUIT, 0))
+        with suppress(OSError):  # it may have gone already: all that counts has been answered
+            self.connection.sendall(HEADER.pack(QUIT, 0))
 
     def _ask(self, operation: bytes, expected: int, payload: bytes = b"") -> Values:
         try:
@@ -104,10 +105,12 @@ def first_pass(
 def hold(job: Job, vocab_size: int) -> Iterator[tuple[Conversation, Running]]:
     """A conversation with a scoring job, which is over when the context is left."""
     with start(job, converse=True) as running:
-        assert running.connection is not None
         limits = job.limits
         try:
-            conversation = Conversation(running.connection, vocab_size, limits.setup_seconds + limits.wall_seconds)
+            connection = running.connect()
+            if connection is None:
+                raise HungUp("score ended before it connected")
+            conversation = Conversation(connection, vocab_size, limits.setup_seconds + limits.wall_seconds)
             yield conversation, running
             conversation.quit()
         except HungUp:

@@ -10,7 +10,7 @@ from data.errors import Refused, SandboxError
 from preflight.sandbox import Job, Limits, Outcome
 from preflight.text import tail
 
-EXIT_NOT_FINITE = 3  # base/protocol.py
+EXIT_NOT_FINITE, EXIT_OVERSIZE = 3, 4  # base/protocol.py
 ENDED_BY = {
     "memory": ("oom", "memory"),
     "disk": ("crash", "disk space or number of files"),
@@ -112,4 +112,6 @@ def require(job: Job, outcome: Outcome, phase: str) -> None:
         raise Refused(verdict, f"{phase}: ended by its limit on {what}; last line: {tail(job.log)}")
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
         raise Refused("nan", f"train: {tail(job.log)}")
+    if outcome.status == EXIT_OVERSIZE and phase == "pack":
+        raise Refused("oversize", f"pack: {tail(job.log)}")
     raise Refused("crash", f"{phase}: exit status {outcome.status}: {tail(job.log)}")

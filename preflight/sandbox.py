@@ -33,10 +33,13 @@ SYSTEM = (
     "/etc/alternatives",
     "/etc/ld.so.cache",
     "/etc/localtime",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-KERNEL_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices/system/cpu", "/sys/devices/system/node")
+KERNEL_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices", "/sys/bus/pci", "/sys/class/net")
 TMPFS_BYTES = 1 << 28
+SOCKET_NAME = "socket"  # in OUT, which is the candidate's working directory
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -105,11 +108,24 @@ def available_levels() -> tuple[str, ...]:
 
 
 class Running:
-    """A started job; `connection` is the harness's end of its socket, if it has one."""
+    """A started job; `socket` is the harness's end of its conversation, or where the candidate will connect."""
 
-    def __init__(self, process: "subprocess.Popen[str]", connection: socket.socket | None) -> None:
-        self.process, self.connection = process, connection
+    def __init__(self, process: "subprocess.Popen[str]", ours: socket.socket | None, listening: bool) -> None:
+        self.process, self.socket, self.listening = process, ours, listening
         self._outcome: Outcome | None = None
+
+    def connect(self) -> socket.socket | None:
+        """The conversation's socket; None if the job ended before it connected."""
+        while self.socket and self.listening:
+            self.socket.settimeout(0.2)
+            try:
+                listener, (self.socket, _) = self.socket, self.socket.accept()
+                listener.close()
+                self.listening = False
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    return None
+        return self.socket
 
     def cpu_seconds(self) -> float:
         """CPU seconds of the candidate's tree so far."""
@@ -142,12 +158,15 @@ class Running:
 def start(job: Job, converse: bool = False) -> Iterator[Running]:
     """Start a job; it is over, with every descendant, when the context is left.
 
-    With `converse`, the argument {socket} becomes the address of a socket whose other end is `Running.connection`.
+    With `converse`, the argument {socket} becomes the address of a socket whose other end is `Running.connect()`: an
+    inherited one, which needs no right to open sockets, or a path in OUT where torchrun stands between.
     """
     job.out.mkdir(parents=True)
     scratch = job.folder / "scratch"
     scratch.mkdir()
-    ours, theirs = socket.socketpair() if converse else (None, None)
+    ours, theirs = socket.socketpair() if converse and job.ranks == 1 else (None, None)
+    if converse and job.ranks > 1:
+        ours = _listen(job.out)
     calls = os.memfd_create("system call filter")
     os.write(calls, syscalls.program(groups=job.ranks > 1, sockets=True))
     os.lseek(calls, 0, os.SEEK_SET)
@@ -168,13 +187,13 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     os.close(calls)
     if theirs:
         theirs.close()
-    running = Running(process, ours)
+    running = Running(process, ours, listening=job.ranks > 1)
     try:
         yield running
     finally:
         running.stop()
-        if ours:
-            ours.close()
+        if running.socket:
+            running.socket.close()
         shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -207,10 +226,20 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def _listen(folder: Path) -> socket.socket:
+    """A Unix socket in `folder`, bound through /proc because such paths may have 107 bytes only."""
+    handle = os.open(folder, os.O_PATH | os.O_DIRECTORY)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
+    listener.listen(1)
+    os.close(handle)
+    return listener
+
+
 def _warden_job(job: Job, scratch: Path, handed: tuple[int, ...]) -> dict[str, object]:
     """The warden's orders; `handed` are the descriptors of the system call filter and, maybe, of the socket."""
     temporary = Path("/tmp") if job.level == "namespace" else scratch
-    address = f"fd:{handed[-1]}"
+    address = f"fd:{handed[-1]}" if job.ranks == 1 else SOCKET_NAME
     command = [argument.replace("{socket}", address) for argument in _program(job)]
     readable = (*job.readable, *_interpreter())
     if job.level == "namespace":
@@ -226,7 +255,11 @@ def _warden_job(job: Job, scratch: Path, handed: tuple[int, ...]) -> dict[str, o
         raise SandboxError(f"unknown sandbox level {job.level!r}; expected one of {', '.join(LEVELS)}")
     return {
         "command": command,
-        "environment": {**clean_environment(temporary), **job.environment},
+        "environment": {
+            **clean_environment(temporary),
+            **({"GLOO_SOCKET_IFNAME": "lo"} if job.ranks > 1 else {}),
+            **job.environment,
+        },
         "out": str(job.out),
         "log": str(job.log),
         "writable": [str(job.out), str(scratch)],
@@ -271,13 +304,13 @@ def _gpu_devices() -> list[str]:
 
 def _bubblewrap(readable: tuple[Path, ...], out: Path, calls: int | None = None) -> list[str]:
     """The bubblewrap command line up to the program: an empty root, then only what is named."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "caddie"]
+    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "localhost"]
     for path in map(Path, SYSTEM):
         if path.is_symlink() and path.parent == Path("/"):
             arguments += ["--symlink", str(path.readlink()), str(path)]
         elif path.exists():
             arguments += ["--ro-bind", str(path), str(path)]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]
+    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
     for device in _gpu_devices():
         arguments += ["--dev-bind", device, device]
     for folder in ("/tmp", "/dev/shm"):

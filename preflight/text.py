@@ -1,5 +1,6 @@
 """Untrusted text made safe to print, store and commit: one line, bounded, control characters shown as escapes."""
 
+import textwrap
 import unicodedata
 from pathlib import Path
 
@@ -15,8 +16,8 @@ def one_line(text: str, limit: int = 200) -> str:
 
 def quoted(text: str, limit: int = 1000, width: int = 100) -> str:
     """A block for a commit message: every line starts with "> ", so none can pass for a trailer."""
-    line = one_line(text.replace("\n", " ").replace("\r", " "), limit)
-    return "\n".join("> " + line[start : start + width] for start in range(0, len(line), width)) or ">"
+    line = one_line(" ".join(text.split()), limit)
+    return "\n".join("> " + part for part in textwrap.wrap(line, width)) or ">"
 
 
 def tail(path: Path, limit: int = 300) -> str:

@@ -201,20 +201,18 @@ windows = [bytes.fromhex(text) for text in {windows!r}]
 open("ready", "w")
 while not os.path.exists(VIEW + "/train"):
     pass
-grep = subprocess.run(["grep", "-rlFaI", "-f", {str(patterns)!r}, *roots], capture_output=True, text=True)
-found, read = grep.stdout.split(), 0
-for root in roots:
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = os.path.join(folder, name)
-            try:
-                if os.path.islink(path) or os.path.getsize(path) > 1 << 26:
-                    continue
-                content = open(path, "rb").read()
-            except OSError:
-                continue
-            read += 1
-            found += [path for window in windows if window in content]
+find = ["find", *roots, "-type", "f", "-size", "-2M", "-print0"]
+files = subprocess.run(find, capture_output=True).stdout
+grep = ["xargs", "-0", "grep", "-lFa", "-f", {str(patterns)!r}]
+found = subprocess.run(grep, input=files, capture_output=True).stdout.decode().split()
+read = files.count(bytes(1))
+for path in files.split(bytes(1)):
+    if path and not path.startswith(b"/usr/"):
+        try:
+            content = open(path, "rb").read()
+        except OSError:
+            continue
+        found += [path.decode() for window in windows if window in content]
 print(json.dumps([found, read, os.listdir(VIEW), os.listdir(VIEW + "/train")]))
 """
     candidate = Candidate(bench.trial_folder(0) / "train_gpt.py", SHORT.target, level)
@@ -225,6 +223,6 @@ print(json.dumps([found, read, os.listdir(VIEW), os.listdir(VIEW + "/train")]))
     assert outcome.ok, (outcome, job.log.read_text()[-2000:])
     found, read, listed, shards = json.loads(job.log.read_text().splitlines()[-1])
     assert set(found) <= {str(patterns)}
-    assert read > 1000
+    assert read > 5000
     assert sorted(listed) == ["manifest.json", "tokenizer.model", "train"]
     assert shards == ["fineweb_train_000000.bin"]

@@ -123,3 +123,18 @@ def test_batches_visit_each_window_once_for_any_rank_count():
         seen[world] = [sorted(step.tolist()) for step in tokens]
     assert seen[1] == seen[2] == seen[4]
     assert sorted(sum(seen[1], [])) == list(range(0, 128 * 64, 128))
+
+
+def test_packing_needs_no_torch(reference, tmp_path):
+    """Five processes of a trial import torch (size, smoke and real train, smoke and real score); pack is not one."""
+    (tmp_path / "weights.bin").write_bytes(reference[0])
+    program = (
+        "import runpy, sys\n"
+        "try:\n    runpy.run_module('base', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "assert 'torch' not in sys.modules"
+    )
+    arguments = ["pack", "--weights", str(tmp_path / "weights.bin"), "--cap-bytes", "1000000", "--out"]
+    command = [sys.executable, "-c", program, *arguments, str(tmp_path / "artifact.bin")]
+    subprocess.run(command, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    assert (tmp_path / "artifact.bin").stat().st_size > 10_000

@@ -174,3 +174,28 @@ def test_an_artifact_over_the_cap_is_oversize(bench, budget):
 
 def test_json_of_a_row_round_trips(bench):
     assert json.loads(json.dumps(dataclasses.asdict(bench.ledger.row(0))))["state"] == "baseline"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        "[" * 100_000,
+        '{"model_bytes": [1e999, 1], "knobs": []}',
+        '{"model_bytes": [1, 2, 3], "knobs": []}',
+        '{"model_bytes": [1, 2]}',
+        '{"model_bytes": [1, 2], "knobs": [{"value": 3}]}',
+        '{"model_bytes": [1, 2], "knobs": 7}',
+        "\ud800",
+    ],
+)
+def test_a_hostile_size_report_is_a_crash_of_the_candidate(bench, budget, report):
+    content = (bench.workspace.root / "base" / "config.py").read_text()
+    content += (
+        "\n\nimport sys, pathlib\n"
+        "if 'size' in sys.argv:\n"
+        f"    pathlib.Path('size.json').write_bytes({report.encode('utf-8', 'surrogatepass')!r})\n"
+        "    import os\n    os._exit(0)\n"
+    )
+    row = run_trial(bench, proposal(bench, edits=[{"path": "base/config.py", "content": content}]), budget)
+    assert row.state is State.CRASH, row.detail
+    assert "size.json" in row.detail

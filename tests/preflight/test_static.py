@@ -118,9 +118,10 @@ def test_the_bundle_keeps_sources_and_tracebacks(tmp_path):
 
 
 def test_size_refuses_only_what_cannot_fit():
-    assert check_size(Size(20_000, (100_000, 300_000), {}), 150_000) == []
-    (finding,) = check_size(Size(60_000, (100_000, 300_000), {}), 150_000)
-    assert finding.rule == "oversize"
+    assert check_size(Size(20_000, (100_000, 180_000), {}), 150_000) == []
+    for size in (Size(60_000, (100_000, 120_000), {}), Size(20_000, (1_000, 300_000), {})):
+        (finding,) = check_size(size, 150_000)
+        assert finding.rule == "oversize"
 
 
 @pytest.mark.parametrize(

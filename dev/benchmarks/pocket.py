@@ -1,0 +1,67 @@
+"""Where the seconds of a pocket trial go: the stages of a finished run, beside the same bundle run by hand.
+
+.venv/bin/python -m dev.benchmarks.pocket --run ten
+"""
+
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import typer
+
+from experiments.cli import by_hand, open_ledger
+from experiments.state import State
+
+
+def main(run: str = "ten", root: Path = Path()) -> None:
+    """Print a Markdown table of medians over the trials that were measured."""
+    ledger = open_ledger(root, run)
+    rows = [row for row in ledger.rows() if row.state in (State.KEPT, State.DISCARDED)]
+    table: dict[str, list[float]] = {}
+    for row in rows:
+        stages = ledger.stages(row.number)
+        (measured,) = ledger.measurements(row.number)
+        inside = {
+            "train: start, build, warm up": measured.train_setup_seconds,
+            "**train**": measured.train_wall_seconds,
+            "pack": measured.pack_wall_seconds,
+            "**score: first conversation**": measured.score_wall_seconds,
+            "**score: proof**": measured.proof_wall_seconds,
+        }
+        parts = {
+            "propose (generate_next.py)": stages.get("propose", 0.0),
+            "tree (git)": stages["tree"],
+            "preflight: size": stages["preflight: size"],
+            "preflight: smoke": stages["preflight: smoke"],
+            "preflight: the rest": stages["preflight"] - stages["preflight: size"] - stages["preflight: smoke"],
+            **inside,
+            "measure: the rest (start of score, yardstick, copies)": stages["measure"] - sum(inside.values()),
+            "settle (commit, ledger)": stages["settle"],
+        }
+        parts["**not training or scoring**"] = sum(value for name, value in parts.items() if not name.startswith("**"))
+        parts["whole trial"] = sum(value for name, value in parts.items() if not name.startswith("**not"))
+        for name, value in parts.items():
+            table.setdefault(name, []).append(value)
+
+    command = shlex.split(by_hand(root, run, "pocket", 0, 1337).replace(".venv/bin/python", sys.executable))
+    started = time.monotonic()
+    subprocess.run(command, check=True, capture_output=True, env={"PATH": os.defpath}, cwd=root)
+    hand = time.monotonic() - started
+
+    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
+    print(f"run `{run}`, {len(rows)} measured trials.\n")
+    print("| stage | median s | most s | over by hand |\n|---|---|---|---|")
+    for name, values in table.items():
+        median = statistics.median(values)
+        print(f"| {name} | {median:.2f} | {max(values):.2f} | {median / hand:.2f} |")
+    print(f"| the baseline's bundle by hand (train, pack, score once, no proof) | {hand:.2f} | | 1.00 |")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,74 @@
+"""Preflight as a whole, on the real base/: it passes, on one rank and on two, and its command says so."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+from support import ROOT
+
+from preflight import checks
+from preflight.sandbox import available_levels
+from preflight.targets import POCKET
+from preflight.tree import PLAIN, Source, read_folder
+
+BASE = read_folder(ROOT)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("level", "ranks"), [(level, ranks) for level in available_levels() if level != "none" for ranks in (1, 2)]
+)
+def test_the_real_base_passes(tiny_corpus, tmp_path, level, ranks):
+    target = dataclasses.replace(POCKET, ranks=ranks)
+    report = checks.run(BASE, BASE, target, tiny_corpus, tmp_path, level)
+    assert report.passed, report.findings
+    assert report.honesty.largest_difference_nats < 1e-4
+    low, high = report.size.model_bytes
+    assert low < high
+    assert report.size.description["parameters"]["total"] == 176_902
+
+
+@pytest.mark.torch
+def test_a_tree_that_fails_a_tier_stops_there(tiny_corpus, tmp_path):
+    wide = BASE["base/presets.py"].content.replace(b"model_dim=64", b"model_dim=256")
+    report = checks.run(
+        {**BASE, "base/presets.py": Source(PLAIN, wide)}, BASE, POCKET, tiny_corpus, tmp_path, available_levels()[0]
+    )
+    assert [finding.rule for finding in report.findings] == ["oversize"]
+    assert "smoke" not in report.seconds
+
+
+def preflight(*arguments):
+    return subprocess.run([sys.executable, "-m", "preflight", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.torch
+def test_exit_0_for_the_committed_tree():
+    done = preflight(str(ROOT))
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.startswith("passed")
+
+
+def test_exit_1_names_rule_place_got_and_expected(tmp_path):
+    shutil.copytree(ROOT / "base", tmp_path / "base")
+    with (tmp_path / "base" / "train.py").open("a") as file:
+        file.write("def (\n")
+    done = preflight(str(tmp_path), "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["rule"] == "static"
+    assert finding["path"] == "base/train.py"
+    assert finding["line"] > 100
+    assert finding["got"]
+    assert finding["expected"]
+
+
+def test_exit_2_says_what_is_missing(tmp_path):
+    done = preflight(str(tmp_path))
+    assert done.returncode == 2
+    assert "expected a folder that holds base/" in done.stdout
+    assert preflight(str(ROOT), "--shards", str(tmp_path)).returncode == 2
+    assert preflight(str(ROOT), "--profile", "moon").returncode == 2
