@@ -25,7 +25,8 @@ def parse_arguments() -> argparse.Namespace:
     shared.add_argument("--set", default=[], action="append", metavar="NAME=VALUE", help="override one knob")
     parser = argparse.ArgumentParser(prog="train_gpt.py", description=__doc__, parents=[shared])
     phases = parser.add_subparsers(dest="phase")
-    phases.add_parser("describe", parents=[shared], help="knobs, presets and parameter counts as JSON")
+    phase = phases.add_parser("describe", parents=[shared], help="knobs, presets and parameter counts as JSON")
+    phase.add_argument("--knobs", action="store_true", help="without parameter counts, which need torch")
     phase = phases.add_parser("size", parents=[shared], help="the untrained model through its export path")
     phase.add_argument("--out", type=Path, required=True)
     phase = phases.add_parser("train", parents=[shared], help="train to OUT/weights.bin")
@@ -43,35 +44,25 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def describe(config: Config, options: argparse.Namespace) -> int:
-    print(json.dumps(description(config, options.preset)))
+    found = {"knobs": describe_knobs(config), "presets": list(PRESETS), "preset": options.preset}
+    if not options.knobs:
+        from base.model.gpt import GPT, parameter_counts
+
+        found["parameters"] = parameter_counts(GPT(config))  # never drawn: no need for the meta device
+    print(json.dumps(found))
     return 0
 
 
-def description(config: Config, preset: str) -> dict:
-    from base.model.gpt import GPT, parameter_counts
-
-    counts = parameter_counts(GPT(config))  # never drawn; the meta device would cost the import of torch._dynamo
-    return {"knobs": describe_knobs(config), "presets": list(PRESETS), "preset": preset, "parameters": counts}
-
-
 def size(config: Config, options: argparse.Namespace) -> int:
-    """OUT/size.json: bytes of the untrained model as drawn and as noise, and the description."""
-    import torch
-
+    """OUT/size.json: bytes of the untrained model through its own export path."""
     from base.export import weights_bytes
     from base.model.gpt import GPT
     from base.model.layers import initialise
 
     model = GPT(config)
     initialise(model, config.run.seed)
-    drawn = len(packed(config, weights_bytes(config, model)))
-    noise_source = torch.Generator().manual_seed(config.run.seed)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.normal_(generator=noise_source)
-    noise = len(packed(config, weights_bytes(config, model)))
-    found = {"model_bytes": sorted((drawn, noise)), **description(config, options.preset)}
-    (options.out / "size.json").write_text(json.dumps(found))
+    model_bytes = len(packed(config, weights_bytes(config, model)))
+    (options.out / "size.json").write_text(json.dumps({"model_bytes": model_bytes}))
     return 0
 
 

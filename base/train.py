@@ -39,8 +39,11 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     batches = loader.batches(config, runtime, shards.read(data / "train", "fineweb_train_*.bin"))
     step = 0
     with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open("/dev/null", "w") as metrics:
-        while step < config.run.iterations and not out_of_time(config, runtime, started):
-            scale = schedule.lr_scale(config.run, config.optim, step, time.perf_counter() - started)
+        while step < config.run.iterations:
+            seconds = clock(config, runtime, started)
+            if 0 < config.run.max_wallclock_seconds <= seconds:
+                break
+            scale = schedule.lr_scale(config.run, config.optim, step, seconds)
             loss = step_loss(*next(batches))
             loss.backward()
             average_gradients(runtime, weights)
@@ -75,13 +78,12 @@ def announce_and_wait(runtime: Runtime, data: Path, out: Path) -> None:
     runtime.barrier()
 
 
-def out_of_time(config: Config, runtime: Runtime, started: float) -> bool:
-    """Rank 0's clock decides for all, or ranks would stop at different steps."""
-    limit = config.run.max_wallclock_seconds
-    if limit <= 0:
-        return False
-    over = torch.tensor([float(time.perf_counter() - started >= limit)], device=runtime.device)
-    return bool(runtime.broadcast_(over).item())
+def clock(config: Config, runtime: Runtime, started: float) -> float:
+    """Seconds so far; under a wallclock limit rank 0's for all, or ranks would stop and decay at different steps."""
+    seconds = time.perf_counter() - started
+    if config.run.max_wallclock_seconds <= 0 or runtime.world == 1:
+        return seconds
+    return runtime.broadcast_(torch.tensor([seconds], dtype=torch.float64, device=runtime.device)).item()
 
 
 def average_gradients(runtime: Runtime, weights: list[torch.nn.Parameter]) -> None:

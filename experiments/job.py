@@ -15,10 +15,13 @@ class Budget:
 
     train_cpu_seconds: float
     score_cpu_seconds: float
+    setup_cpu_seconds: float  # of training, before its clock
+    pack_cpu_seconds: float
+    load_cpu_seconds: float  # of scoring, before its clock
     yardstick_seconds: float
 
 
-UNLIMITED = Budget(float("inf"), float("inf"), float("inf"))
+UNLIMITED = Budget(*[float("inf")] * 6)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,11 @@ class Measured:
     train_wall_seconds: float
     train_cpu_seconds: float
     train_setup_seconds: float
+    train_setup_cpu_seconds: float
     pack_wall_seconds: float
+    pack_cpu_seconds: float
+    load_wall_seconds: float
+    load_cpu_seconds: float
     score_wall_seconds: float  # of the first conversation
     score_cpu_seconds: float
     proof_wall_seconds: float

@@ -1,7 +1,8 @@
 """The loop: open or resume a run, measure the baseline, then propose and try until told to stop."""
 
+import fcntl
 import os
-import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,12 +19,14 @@ from experiments.tiers import PROFILES
 from experiments.trial import Bench, measure, run_trial, settle
 from experiments.workspace import Workspace
 from preflight import bundle, checks, sandbox
+from preflight.sandbox import discard
 from preflight.text import one_line
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
 PROPOSE_SECONDS = 900
 PROPOSAL_BYTES = 1 << 20
 INFRA_IN_A_ROW = 3
+UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
 
 
 def open_bench(
@@ -37,18 +40,24 @@ def open_bench(
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
     folder = root.resolve() / "trials" / run
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("w")  # held until this process ends, however it ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.close()
+        raise CaddieError(f"run {run} is already being worked on; stop that loop or choose another --run") from error
     ledger = Ledger(folder / "ledger.sqlite")
     if (ledger.fact("profile") or profile) != profile:
+        lock.close()
         raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
     workspace = Workspace(root, run)
     if ledger.fact("profile") is None:
-        ledger.set_fact("profile", profile)
-        ledger.set_fact("start", workspace.head())
         workspace.set_best(workspace.head())
+        ledger.set_fact("profile", profile)
     corpus = Corpus.open(root / "shards" / profile, verify=True)
-    return Bench(
-        run, folder, workspace, ledger, profile, PROFILES[profile], corpus, runners.runner("local"), level, announce
-    )
+    tier, runner = PROFILES[profile], runners.runner("local")
+    return Bench(run, folder, lock, workspace, ledger, profile, tier, corpus, runner, level, announce)
 
 
 def recover(bench: Bench) -> list[Row]:
@@ -56,6 +65,7 @@ def recover(bench: Bench) -> list[Row]:
     lost = bench.ledger.unsettled()
     for row in lost:
         bench.ledger.settle(row.number, State.INFRA, detail="the controller ended before this trial did")
+        bench.workspace.drop(row.number)
     incumbent = bench.ledger.incumbent()
     if incumbent and incumbent.commit_id:
         bench.workspace.set_best(incumbent.commit_id)
@@ -70,39 +80,48 @@ def baseline(bench: Bench) -> Row:
     start = bench.workspace.best()
     number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
     folder = bench.trial_folder(number)
-    shutil.rmtree(folder, ignore_errors=True)
+    discard(folder)
     try:
         with bench.stage(number, "the baseline", "preflight"):
             tree = bench.workspace.read(start)
             report = checks.run(tree, None, bench.tier.target, bench.corpus, folder, bench.level)
-        if report.size is None or not report.passed:
+        if not report.passed:
             raise report.findings[0].refusal()
         measured = measure(bench, number, "the baseline", folder / bundle.NAME, UNLIMITED)
-    except (CaddieError, OSError, KeyboardInterrupt) as error:
-        bench.ledger.settle(number, State.INFRA, detail=one_line(f"baseline: {error}"))
+    except BaseException as error:
+        bench.ledger.settle(number, State.INFRA, detail=one_line(f"baseline: {error or type(error).__name__}"))
         if isinstance(error, Refused):
             raise CaddieError(f"the baseline cannot run: {error}") from error
         raise
-    knobs = report.size.knobs_json()
-    return settle(bench, number, None, State.BASELINE, measured, knobs=knobs)
+    bench.ledger.update(number, tree=bench.workspace.tree_of(start), knobs=report.knobs)
+    return settle(bench, number, None, State.BASELINE, measured)
 
 
 def budget(bench: Bench, start: Row) -> Budget:
-    """CPU seconds per phase: what the baseline needed, times the tier's slack."""
+    """CPU seconds per phase: what the baseline needed, times the tier's slack; untimed phases get a looser one."""
     measured = bench.ledger.measurements(start.number)
+
+    def most(name: str) -> float:
+        return max(float(getattr(one, name)) for one in measured)
+
     return Budget(
-        train_cpu_seconds=bench.tier.train_cpu_slack * max(one.train_cpu_seconds for one in measured),
-        score_cpu_seconds=bench.tier.score_cpu_slack * max(one.score_cpu_seconds for one in measured),
-        yardstick_seconds=max(one.yardstick_seconds for one in measured),
+        train_cpu_seconds=bench.tier.train_cpu_slack * most("train_cpu_seconds"),
+        score_cpu_seconds=bench.tier.score_cpu_slack * most("score_cpu_seconds"),
+        setup_cpu_seconds=UNTIMED_SLACK * most("train_setup_cpu_seconds") + UNTIMED_SECONDS,
+        pack_cpu_seconds=UNTIMED_SLACK * most("pack_cpu_seconds") + UNTIMED_SECONDS,
+        load_cpu_seconds=UNTIMED_SLACK * most("load_cpu_seconds") + UNTIMED_SECONDS,
+        yardstick_seconds=most("yardstick_seconds"),
     )
 
 
 def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str:
     """Start generate_next.py as a process and return what it printed; raises NoProposal with its one line."""
     command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
-    done = subprocess.run(
-        [*command, "--proposer", proposer, *arguments], capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ
-    )
+    command += ["--proposer", proposer, *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ)
+    except subprocess.TimeoutExpired as error:
+        raise NoProposal(f"generate_next.py did not answer within {PROPOSE_SECONDS} s") from error
     if done.returncode:
         lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
         said = next((line for line in reversed(lines) if line.strip()), f"exit status {done.returncode}")
@@ -139,8 +158,9 @@ def run(
         propose_seconds = time.monotonic() - began
         try:
             row = run_trial(bench, text, limits)
-        except (CaddieError, OSError) as error:
+        except (CaddieError, OSError, sqlite3.Error) as error:
             failures += 1
+            recover(bench)
             report(bench.ledger.rows()[-1])
             if failures == INFRA_IN_A_ROW:
                 raise CaddieError(f"{failures} failures of the machine in a row, the last: {error}") from error

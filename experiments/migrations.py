@@ -24,6 +24,7 @@ def migrate(connection: sqlite3.Connection) -> None:
     for step in MIGRATIONS:
         if step.__name__ not in applied:
             with connection:
+                connection.execute("BEGIN")  # sqlite3 opens no transaction for CREATE by itself
                 step(connection)
                 connection.execute("INSERT INTO migrations VALUES (?)", (step.__name__,))
 

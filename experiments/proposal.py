@@ -1,6 +1,7 @@
 """A proposal is data: a title, a hypothesis, and edits that must match exactly once."""
 
 import difflib
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -14,6 +15,7 @@ from preflight.tree import PLAIN, Source, Tree
 Class = Literal[
     "architecture", "optimiser", "schedule", "data", "quantisation", "compression", "evaluation", "simplify"
 ]
+UNREADABLE = "unreadable proposal"
 TEXT_BYTES = 400_000  # of a proposal as JSON
 
 
@@ -54,6 +56,14 @@ class Proposal(BaseModel):
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, exclude_none=True)
+
+
+def title_of(text: str) -> str:
+    """The title of a proposal that may not be one: how a row is named and a script knows what it has tried."""
+    try:
+        return one_line(str(json.loads(text)["title"])) or UNREADABLE
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return UNREADABLE
 
 
 def apply(proposal: Proposal, parent: Tree) -> Tree:

@@ -15,11 +15,21 @@ from preflight.sandbox import Job
 
 
 @dataclass(frozen=True)
+class ScoreLimits:
+    """CPU seconds of loading and of the first conversation."""
+
+    load_cpu_seconds: float
+    cpu_seconds: float
+
+
+@dataclass(frozen=True)
 class Score:
     """Bits per byte of one split, the cost of finding out, and how far they can be off."""
 
     val_bpb: float
     val_nats: float
+    load_wall_seconds: float
+    load_cpu_seconds: float
     wall_seconds: float
     cpu_seconds: float
     proof_wall_seconds: float
@@ -28,28 +38,28 @@ class Score:
     rare_bpb: float
 
 
-def score(job: Job, tier: Tier, corpus: Corpus, cpu_limit_seconds: float) -> Score:
-    """Both conversations with a scoring job; raises Refused."""
+def score(first: Job, second: Job, tier: Tier, corpus: Corpus, limits: ScoreLimits) -> Score:
+    """Both conversations, each with a scorer of its own, so that the second cannot remember; raises Refused."""
     tokens = corpus.tokens(tier.split)
     rng = np.random.default_rng()  # seeded by the system: cuts and places cannot be foreseen
-    with hold(job, corpus.manifest.vocab_size) as (conversation, running):
+    started = time.monotonic()
+    with hold(first, corpus.manifest.vocab_size, tier.score_wall_seconds) as (conversation, running):
         conversation.reset()  # answered when the model is loaded: the clock starts here
         wall, cpu = time.monotonic(), running.cpu_seconds()
+        load_seconds = wall - started
+        _check("cpu seconds to load", cpu, limits.load_cpu_seconds)
 
         def check_clock() -> None:
-            for kind, used, limit in (
-                ("cpu", running.cpu_seconds() - cpu, cpu_limit_seconds),
-                ("wall", time.monotonic() - wall, tier.score_wall_seconds),
-            ):
-                if used > limit:
-                    message = f"score: got {used:.1f} {kind} seconds, expected at most {limit:.1f}"
-                    raise Refused("timeout(score)", message)
+            _check("cpu seconds", running.cpu_seconds() - cpu, limits.cpu_seconds)
+            _check("wall seconds", time.monotonic() - wall, tier.score_wall_seconds)
 
         losses = first_pass(conversation, tokens, rng, tier.largest_block, check_clock)
         wall_seconds, cpu_seconds = time.monotonic() - wall, running.cpu_seconds() - cpu
-        part = min(len(tokens), tier.proof_tokens)
+    part = min(len(tokens), tier.proof_tokens)
+    started = time.monotonic()
+    with hold(second, corpus.manifest.vocab_size, tier.score_wall_seconds) as (conversation, _):
         honesty = prove(conversation, tokens[:part], losses[:part], rng, tier.proof_places)
-        proof_wall_seconds = time.monotonic() - wall - wall_seconds
+    proof_wall_seconds = time.monotonic() - started
 
     nats = float(losses[1:].astype(np.float64).sum())  # the first token is context, not a target
     text_bytes = int(corpus.byte_table().target_bytes(tokens).sum())
@@ -57,6 +67,8 @@ def score(job: Job, tier: Tier, corpus: Corpus, cpu_limit_seconds: float) -> Sco
     result = Score(
         val_bpb=bits_per_byte(nats, text_bytes),
         val_nats=nats / (len(tokens) - 1),
+        load_wall_seconds=load_seconds,
+        load_cpu_seconds=cpu,
         wall_seconds=wall_seconds,
         cpu_seconds=cpu_seconds,
         proof_wall_seconds=proof_wall_seconds,
@@ -70,3 +82,8 @@ def score(job: Job, tier: Tier, corpus: Corpus, cpu_limit_seconds: float) -> Sco
             "dishonest", f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
         )
     return result
+
+
+def _check(what: str, used: float, limit: float) -> None:
+    if used > limit:
+        raise Refused("timeout(score)", f"score: got {used:.1f} {what}, expected at most {limit:.1f}")

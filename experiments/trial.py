@@ -1,23 +1,24 @@
 """One trial: a proposal becomes a tree, passes preflight, is measured, judged, committed and settled."""
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TextIO
 
 from data.corpus import Corpus
-from data.errors import CaddieError, ProposalError, Refused
+from data.errors import ProposalError, Refused
 from experiments.job import Budget, Job, Measured, Runner
 from experiments.judge import judge
 from experiments.ledger import Ledger, Row
-from experiments.proposal import Proposal, apply, changed_lines, is_no_op
+from experiments.proposal import Proposal, apply, changed_lines, is_no_op, title_of
 from experiments.state import State
 from experiments.tiers import Tier
 from experiments.workspace import Workspace
 from preflight import bundle, checks
+from preflight.sandbox import discard
 from preflight.text import one_line, quoted
 from preflight.tree import Tree
 
@@ -30,6 +31,7 @@ class Bench:
 
     run: str
     folder: Path  # trials/<run>
+    lock: TextIO  # one controller per run
     workspace: Workspace
     ledger: Ledger
     profile: str
@@ -38,6 +40,11 @@ class Bench:
     runner: Runner
     level: str
     announce: Callable[[int, str, str], None]  # trial, title, stage
+
+    def close(self) -> None:
+        """Let another controller have the run."""
+        self.ledger.close()
+        self.lock.close()
 
     def trial_folder(self, number: int) -> Path:
         return self.folder / f"{number:04d}"
@@ -78,7 +85,7 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
             proposal.title, proposal.kind, parent, expected_delta_bpb=proposal.expected_delta_bpb, **columns
         )
     except ProposalError as error:
-        number = bench.intent("unreadable proposal", "none", parent, hypothesis="", proposal=one_line(text, 2000))
+        number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, 2000))
         return settle(bench, number, None, State(error.verdict), detail=str(error))
     title = one_line(proposal.title)
     tree: str | None = None
@@ -86,7 +93,7 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
         with bench.stage(number, title, "tree"):
             sources, tree = _make_tree(bench, number, proposal, parent)
         folder = bench.trial_folder(number)
-        shutil.rmtree(folder, ignore_errors=True)
+        discard(folder)
         with bench.stage(number, title, "preflight"):
             bench.ledger.update(number, state=State.PREFLIGHT.value)
             before = bench.workspace.read(parent)
@@ -95,24 +102,22 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
             bench.ledger.add_stage(number, f"preflight: {tier}", seconds)
         if not report.passed:
             raise report.findings[0].refusal()
-        assert report.size is not None
-        knobs = report.size.knobs_json()
-        bench.ledger.update(number, knobs=knobs)
+        bench.ledger.update(number, knobs=report.knobs)
         changed = {path for path in sources.keys() | before.keys() if sources.get(path) != before.get(path)}
-        if changed <= KNOB_FILES and knobs == incumbent.knobs:
+        if changed <= KNOB_FILES and report.knobs == incumbent.knobs:
             # It would measure the incumbent again.
             message = f"no knob of preset {bench.tier.target.preset} changes; edit its preset or a default it uses"
             raise ProposalError("no_op", message)
         measured = measure(bench, number, title, folder / bundle.NAME, budget)
+        bench.ledger.update(number, state=State.JUDGED.value)
+        judgement = judge(measured, bench.ledger.measurements(incumbent.number), bench.tier.margin_bpb)
+        state = State.KEPT if judgement.kept else State.DISCARDED
+        return settle(bench, number, tree, state, measured, delta_bpb=judgement.delta_bpb, detail=judgement.reason)
     except Refused as refusal:
         return settle(bench, number, tree, State(refusal.verdict), detail=str(refusal))
-    except (CaddieError, OSError, KeyboardInterrupt) as error:
+    except BaseException as error:
         bench.ledger.settle(number, State.INFRA, detail=one_line(str(error) or type(error).__name__))
         raise
-    bench.ledger.update(number, state=State.JUDGED.value)
-    judgement = judge(measured, bench.ledger.measurements(incumbent.number), bench.tier.margin_bpb)
-    state = State.KEPT if judgement.kept else State.DISCARDED
-    return settle(bench, number, tree, state, measured, delta_bpb=judgement.delta_bpb, detail=judgement.reason)
 
 
 def measure(bench: Bench, number: int, title: str, program: Path, budget: Budget) -> list[Measured]:

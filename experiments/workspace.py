@@ -55,7 +55,7 @@ class Workspace:
 
     def base_is_clean(self) -> bool:
         """Whether base/ in the person's checkout is what HEAD says; a run starts from the commit."""
-        return not self._git("status", "--porcelain", "--", "base")
+        return not self._git("--no-optional-locks", "status", "--porcelain", "--", "base")
 
     def read(self, commit: str) -> Tree:
         """base/ of a commit or tree."""
@@ -102,6 +102,10 @@ class Workspace:
     def set_best(self, commit: str) -> None:
         self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit)
 
+    def drop(self, number: int) -> None:
+        """Forget the branch of a trial that did not settle; its tree stays held."""
+        self._git("update-ref", "-d", f"refs/heads/experiments/{self.run}/{number:04d}")
+
     def diff(self, one: str, other: str) -> str:
         """The change of base/ between two commits."""
         return self._git("diff", "--no-ext-diff", "--no-textconv", one, other, "--", "base")
@@ -117,6 +121,6 @@ class Workspace:
             output = self.git.execute(["git", *OURS, *arguments], stdout_as_string=False, **options)  # type: ignore[call-overload]
         except git.GitCommandError as error:
             reason = str(error.stderr).strip().strip("'")
-            raise WorkspaceError(f"git {arguments[0]} failed: {reason}") from error
+            raise WorkspaceError(f"git {' '.join(arguments[:2])} failed: {reason}") from error
         assert isinstance(output, bytes)
         return output

@@ -4,6 +4,7 @@ import re
 
 from preflight import limits
 from preflight.finding import Finding
+from preflight.syntax import module_name
 from preflight.tree import PLAIN, Tree
 
 LOCKED = frozenset(
@@ -20,7 +21,7 @@ ALLOWED_PATH = re.compile(r"base/([a-z0-9_]+/){0,4}[a-z0-9_]{1,60}\.py")
 
 def check_path(path: str) -> list[Finding]:
     """A path that a proposal names."""
-    if path in LOCKED:
+    if module_name(path) in {module_name(locked) for locked in LOCKED}:
         return [
             Finding("static", path, "a locked file", "a file of base/ that is not one of " + ", ".join(sorted(LOCKED)))
         ]

@@ -1,16 +1,18 @@
 """All checks in order, cheap first, stopping at the first tier that finds something."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.corpus import Corpus
 from data.errors import Refused
-from preflight import boundary, bundle, smoke, syntax
-from preflight import size as sizes
+from preflight import boundary, bundle, size, smoke, syntax
 from preflight.finding import Finding
 from preflight.phases import Candidate, Target
 from preflight.proof import Honesty
+from preflight.sandbox import discard
 from preflight.tree import Tree
 
 
@@ -19,7 +21,9 @@ class Report:
     """What preflight found, and what it learned on the way."""
 
     findings: list[Finding] = field(default_factory=list)
-    size: sizes.Size | None = None
+    knobs: str = ""  # the resolved configuration as JSON, by the program's own account
+    code_bytes: int = 0
+    model_bytes: int = 0  # of the smoke run's artifact
     honesty: Honesty | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # per tier that ran
 
@@ -38,25 +42,37 @@ def run(
 ) -> Report:
     """Every tier on one tree. Writes `folder`/train_gpt.py and works below `folder`; raises SandboxError, DataError."""
     report = Report()
-    started = time.monotonic()
-    report.findings = static(tree, parent)
-    report.seconds["static"] = time.monotonic() - started
+    with _timed(report, "static"):
+        report.findings = static(tree, parent)
     if report.findings:
         return report
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / bundle.NAME
     program.write_bytes(bundle.build(tree))
+    report.code_bytes = program.stat().st_size
     candidate = Candidate(program, target, level)
+    work = folder / "smoke"
     try:
-        started = time.monotonic()
-        report.size = sizes.measure(candidate, folder / "size")
-        report.findings = sizes.check(report.size, target.cap_bytes)
-        report.seconds["size"] = time.monotonic() - started
-        if report.passed:
-            started = time.monotonic()
-            report.honesty = smoke.check(candidate, corpus, folder / "smoke", seed)
-            report.seconds["smoke"] = time.monotonic() - started
+        with _timed(report, "describe"):
+            report.knobs = size.knobs(candidate, folder / "describe")
+        with _timed(report, "smoke"):
+            artifact = smoke.train_and_pack(candidate, corpus, work, seed)
+            report.model_bytes = artifact.stat().st_size
+            report.findings = size.check(report.code_bytes, report.model_bytes, target.cap_bytes)
+            if report.passed:
+                report.honesty = smoke.converse(candidate, corpus, work, artifact)
     except Refused as refusal:
-        tier = "smoke" if "size" in report.seconds else "size"
-        report.findings = [Finding(refusal.verdict, tier, str(refusal), "a phase that ends well")]
+        report.findings = [Finding(refusal.verdict, list(report.seconds)[-1], str(refusal), "a phase that ends well")]
+    finally:
+        discard(work)
+        discard(folder / "describe")
     return report
+
+
+@contextmanager
+def _timed(report: Report, tier: str) -> Iterator[None]:
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        report.seconds[tier] = time.monotonic() - started

@@ -102,18 +102,22 @@ def first_pass(
 
 
 @contextmanager
-def hold(job: Job, vocab_size: int) -> Iterator[tuple[Conversation, Running]]:
-    """A conversation with a scoring job, which is over when the context is left."""
+def hold(
+    job: Job, vocab_size: int, timeout_seconds: float, quote_log: bool = False
+) -> Iterator[tuple[Conversation, Running]]:
+    """A conversation with a scoring job, which is over when the context is left.
+
+    What a scorer of held-out text prints is never quoted: it could carry the text to the next proposal.
+    """
     with start(job, converse=True) as running:
-        limits = job.limits
         try:
             connection = running.connect()
             if connection is None:
                 raise HungUp("score ended before it connected")
-            conversation = Conversation(connection, vocab_size, limits.setup_seconds + limits.wall_seconds)
+            conversation = Conversation(connection, vocab_size, timeout_seconds)
             yield conversation, running
             conversation.quit()
         except HungUp:
             if outcome := running.settle():
-                require(job, outcome, "score")
+                require(job, outcome, "score", quote_log)
             raise

@@ -38,6 +38,11 @@ class Candidate:
     target: Target
     level: str
 
+    @property
+    def weights_bytes(self) -> int:
+        """Most that training may hand to packing: room for fp32, none for a copy of the training text in disguise."""
+        return 8 * self.target.cap_bytes
+
     def job(
         self,
         phase: str,
@@ -60,8 +65,8 @@ class Candidate:
             level=self.level,
         )
 
-    def size(self, folder: Path, limits: Limits) -> Job:
-        return self.job("size", folder, limits, "--out", str(folder / "out"))
+    def describe(self, folder: Path, limits: Limits) -> Job:
+        return self.job("describe", folder, limits, "--knobs")
 
     def train(self, folder: Path, limits: Limits, corpus: Corpus, shards: Path, seed: int) -> Job:
         """`shards` is linked into the job's data view when it says it is ready; nothing else of the corpus is there."""
@@ -93,25 +98,22 @@ class Candidate:
         return self.job("score", folder, limits, *arguments, readable=(artifact, tokenizer))
 
 
-def require(job: Job, outcome: Outcome, phase: str) -> None:
-    """Raise Refused unless the job ended by itself and well."""
+def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> None:
+    """Raise Refused unless the job ended by itself and well; `quote_log` adds its last telling line."""
     if outcome.ok:
         return
     if outcome.reason == "stopped":
         raise SandboxError(f"{phase} was stopped from outside")
-    if outcome.reason in ("wall", "cpu", "setup"):
-        used = {"wall": outcome.wall_seconds, "cpu": outcome.cpu_seconds, "setup": outcome.setup_seconds}[
-            outcome.reason
-        ]
-        limit = getattr(job.limits, f"{outcome.reason}_seconds")
-        raise Refused(
-            f"timeout({phase})", f"{phase}: got {used:.1f} {outcome.reason} seconds, expected at most {limit:.1f}"
-        )
+    if outcome.reason in ("wall", "cpu", "setup", "setup_cpu"):
+        used, limit = (getattr(side, f"{outcome.reason}_seconds") for side in (outcome, job.limits))
+        what = f"{outcome.reason.replace('_', ' ')} seconds"
+        raise Refused(f"timeout({phase})", f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
+    said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]
-        raise Refused(verdict, f"{phase}: ended by its limit on {what}; last line: {tail(job.log)}")
+        raise Refused(verdict, f"{phase}: ended by its limit on {what}; {said}")
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
-        raise Refused("nan", f"train: {tail(job.log)}")
+        raise Refused("nan", f"train: {said}")
     if outcome.status == EXIT_OVERSIZE and phase == "pack":
-        raise Refused("oversize", f"pack: {tail(job.log)}")
-    raise Refused("crash", f"{phase}: exit status {outcome.status}: {tail(job.log)}")
+        raise Refused("oversize", f"pack: {said}")
+    raise Refused("crash", f"{phase}: exit status {outcome.status}: {said}")

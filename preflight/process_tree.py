@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ class Sample:
     """What a tree has used so far and uses now."""
 
     processes: int
+    threads: int
     cpu_seconds: float  # of the living, with the children they have waited for
     memory_bytes: int  # resident
 
@@ -37,7 +39,21 @@ def sample(root: int) -> Sample:
     pids = descendants(root)
     living = [fields for pid in pids if (fields := stat_fields(pid))]
     ticks = sum(int(value) for fields in living for value in fields[11:15])  # own and waited-for, user and system
-    return Sample(len(living), ticks / TICK, PAGE * sum(int(fields[21]) for fields in living))
+    threads = sum(int(fields[17]) for fields in living)
+    return Sample(len(living), threads, ticks / TICK, PAGE * sum(int(fields[21]) for fields in living))
+
+
+def unlinked_bytes(root: int) -> int:
+    """Disk and memory held by files that are open below `root` but have no name any more."""
+    held: dict[tuple[int, int], int] = {}
+    for pid in descendants(root):
+        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+            for entry in os.scandir(f"/proc/{pid}/fd"):
+                with contextlib.suppress(FileNotFoundError, PermissionError):
+                    info = Path(entry.path).stat()
+                    if info.st_nlink == 0 and stat.S_ISREG(info.st_mode):
+                        held[info.st_dev, info.st_ino] = 512 * info.st_blocks
+    return sum(held.values())
 
 
 def end(root: int) -> None:

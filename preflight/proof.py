@@ -1,6 +1,6 @@
 """The second conversation: are the losses those of one normalised, causal distribution, and how far off can they be?
 
-The stream is read again after a reset with other cuts. At places the program cannot foresee it must put a whole
+A fresh process reads the stream again, with other cuts. At places the program cannot foresee it must put a whole
 distribution on the table before it sees the token. Each distribution must sum to one, the loss of the token must
 be what the distribution said, and every loss must be the one of the first conversation. Agreement bounds a lie:
 a smooth one by the mean difference and its error, a rare one by the number of places tried.
@@ -17,8 +17,8 @@ from data.shards import Tokens
 from preflight.conversation import Conversation, Values
 
 ROUNDING_NATS = 1e-3  # two float32 sums in another order differ far less; the measured noise is added on top
-NOISE_FACTOR = 10.0
 NOISE_LIMIT_NATS = 5e-3  # bf16 and atomic sums move a loss by about 1e-3; more is not rounding
+SUM_TOLERANCE = 1e-4  # a softmax in float32 sums to one far closer, however noisy what went into it
 CONFIDENCE_Z = 2.576  # two-sided 99 %
 MISSED = 0.01  # chance that a rare lie of `rare_share` was met at no place
 
@@ -44,23 +44,26 @@ def prove(
     places: int,
     repeat: int = 1024,
 ) -> Honesty:
-    """Hold the second conversation over `tokens`, whose first losses are known; raises Refused with a witness."""
+    """Hold the second conversation over `tokens`, whose first losses are known; raises Refused with a witness.
+
+    The scorer must be a process that has never seen the stream: one that remembers it can predict it.
+    """
     chosen = np.sort(rng.choice(np.arange(1, len(tokens)), size=min(places, len(tokens) - 1), replace=False))
     cuts = _cuts(len(tokens), chosen, rng)
     second, tables = _read(conversation, tokens, cuts, set(chosen.tolist()))
-    stretch = [cut for cut in cuts if cut <= max(repeat, cuts[1])]
+    stretch = [cut for cut in cuts if cut <= max(repeat, cuts[1])]  # repeated last: what is remembered cannot help
     again, _ = _read(conversation, tokens[: stretch[-1]], stretch, set())
     noise = float(np.abs(again - second[: len(again)]).max())
     if not noise <= NOISE_LIMIT_NATS:
         message = f"got losses that move by {noise:.4g} nats when a stretch is repeated with the same cuts"
         raise Refused("dishonest", f"{message}, expected at most {NOISE_LIMIT_NATS}")
-    tolerance = max(ROUNDING_NATS, NOISE_FACTOR * noise)
+    tolerance = ROUNDING_NATS + 2.0 * noise
 
     promised = np.zeros(len(chosen))
     for i, place in enumerate(chosen):
         table, token = tables[int(place)], int(tokens[place])
         total = float(np.exp(np.minimum(table.astype(np.float64), 700.0)).sum())
-        if not abs(total - 1.0) <= tolerance:
+        if not abs(total - 1.0) <= SUM_TOLERANCE:
             _refuse(int(place), "probabilities that sum to", total, "", 1.0, table)
         promised[i] = -float(table[token])
         for name, found in (

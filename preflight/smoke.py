@@ -1,6 +1,5 @@
 """A few steps of the real thing: train, pack and a short conversation with its proof, on a sliver of training text."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from data.corpus import Corpus
 from data.shards import write_shard
+from preflight import size
 from preflight.conversation import first_pass, hold
 from preflight.phases import Candidate, require
 from preflight.proof import Honesty, prove
@@ -18,32 +18,37 @@ TOKENS = 1200  # of the short conversation
 PLACES = 24
 TRAIN_BATCHES = 4  # in the sliver of training text
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
-WEIGHTS_BYTES = 1 << 30
 
 
-def check(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Honesty:
-    """Run the candidate's phases in little; raises Refused."""
-    folder.mkdir(parents=True)
+def train_and_pack(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Path:
+    """A few steps to an artifact, whose path is returned; raises Refused."""
     stream = corpus.tokens("train")
     batch_tokens = int(candidate.target.environment.get("BATCH_TOKENS", 1 << 16))
-    (folder / "shards").mkdir()
-    write_shard(folder / "shards" / "fineweb_train_000000.bin", stream[: TRAIN_BATCHES * batch_tokens + 1])
+    shards = folder / "shards"
+    shards.mkdir(parents=True)
+    write_shard(shards / "fineweb_train_000000.bin", stream[: TRAIN_BATCHES * batch_tokens + 1])
 
-    target = replace(candidate.target, environment={**candidate.target.environment, "ITERATIONS": str(STEPS)})
-    candidate = replace(candidate, target=target)
-    job = candidate.train(folder / "train", LIMITS, corpus, folder / "shards", seed)
+    roomy = int(candidate.target.cap_bytes / size.SLACK)  # whether it fits is for `size` to say
+    environment = {**candidate.target.environment, "ITERATIONS": str(STEPS)}
+    candidate = replace(candidate, target=replace(candidate.target, environment=environment, cap_bytes=roomy))
+    job = candidate.train(folder / "train", LIMITS, corpus, shards, seed)
     require(job, run(job), "train")
     weights, artifact = folder / "weights.bin", folder / "artifact.bin"
-    take(job.out, "weights.bin", WEIGHTS_BYTES, weights)
+    take(job.out, "weights.bin", candidate.weights_bytes, weights)
     job = candidate.pack(folder / "pack", LIMITS, weights)
     require(job, run(job), "pack")
-    take(job.out, "artifact.bin", candidate.target.cap_bytes, artifact)
+    take(job.out, "artifact.bin", roomy, artifact)
+    return artifact
 
+
+def converse(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path) -> Honesty:
+    """A short conversation over training text, proof included; raises Refused.
+
+    One process holds both halves to save a start: the trial's own proof uses a second one.
+    """
     rng = np.random.default_rng()  # cuts and places must not be foreseeable
-    tokens = stream[-TOKENS:]
+    tokens = corpus.tokens("train")[-TOKENS:]
     job = candidate.score(folder / "score", LIMITS, artifact, corpus.tokenizer)
-    with hold(job, corpus.manifest.vocab_size) as (conversation, _):
+    with hold(job, corpus.manifest.vocab_size, LIMITS.wall_seconds, quote_log=True) as (conversation, _):
         losses = first_pass(conversation, tokens, rng, TOKENS // 2)
-        honesty = prove(conversation, tokens, losses, rng, PLACES)
-    shutil.rmtree(folder)
-    return honesty
+        return prove(conversation, tokens, losses, rng, PLACES)

@@ -1,6 +1,7 @@
 """Does every file parse, and does every import of base/ resolve inside the tree?"""
 
 import ast
+from collections.abc import Container
 
 from preflight import limits
 from preflight.finding import Finding
@@ -9,7 +10,10 @@ from preflight.tree import PLAIN, Tree
 
 def check(tree: Tree) -> list[Finding]:
     findings: list[Finding] = []
-    modules = {module_name(path) for path in tree}
+    modules: dict[str, str] = {}
+    for path in sorted(tree):
+        if (other := modules.setdefault(module_name(path), path)) != path:
+            findings.append(Finding("static", path, f"a second {module_name(path)}", f"one module of a name: {other}"))
     for path, source in tree.items():
         if source.mode != PLAIN or not path.endswith(".py"):
             findings.append(Finding("static", path, f"mode {source.mode}", "a plain .py file"))
@@ -22,7 +26,7 @@ def check(tree: Tree) -> list[Finding]:
     return findings
 
 
-def check_source(path: str, content: bytes, modules: set[str]) -> list[Finding]:
+def check_source(path: str, content: bytes, modules: Container[str]) -> list[Finding]:
     try:
         tree = parse(content)
     except SyntaxError as error:

@@ -84,13 +84,14 @@ class Warden:
                     os.waitpid(-1, 0)
         now = time.monotonic()
         cpu = max(cpu, self.last_cpu)
-        wall0, cpu0 = self.clock or (now, cpu)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = max(cpu, used.ru_utime + used.ru_stime)
+        wall0, cpu0 = self.clock or (now, cpu)
         return {
             "status": status,
             "reason": self.reason,
             "setup_seconds": wall0 - self.created,
+            "setup_cpu_seconds": cpu0,
             "wall_seconds": now - wall0,
             "cpu_seconds": cpu - cpu0,
             "peak_memory_bytes": self.peak_memory,
@@ -161,6 +162,8 @@ class Warden:
         cpu = self.cpu_seconds(sample)
         self.peak_memory = max(self.peak_memory, sample.memory_bytes)
         if self.clock is None:
+            if cpu > limits["setup_cpu_seconds"]:
+                return "setup_cpu"
             return "setup" if now - self.created > limits["setup_seconds"] else self.broken_space(sample)
         if now - self.clock[0] > limits["wall_seconds"]:
             return "wall"
@@ -173,10 +176,14 @@ class Warden:
             return "processes"
         if sample.memory_bytes > self.limits["memory_bytes"]:
             return "memory"
-        written, files = disk_use([Path(folder) for folder in self.job["writable"]])
-        if written > self.limits["disk_bytes"] or files > self.limits["files"]:
+        if sample.threads > self.limits["threads"]:
+            return "processes"
+        try:
+            written, files = disk_use([Path(folder) for folder in self.job["writable"]])
+            written += process_tree.unlinked_bytes(os.getpid())
+        except OSError:  # a path too long or a folder nobody may read: no honest job makes one
             return "disk"
-        return ""
+        return "disk" if written > self.limits["disk_bytes"] or files > self.limits["files"] else ""
 
 
 def disk_use(folders: list[Path]) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import NoProposal
 from experiments.ledger import Ledger, Row
 from experiments.workspace import Workspace
 from preflight.tree import Tree
@@ -21,8 +22,10 @@ class Context:
 
 def gather(root: Path, run: str) -> Context:
     """Read the brief, the incumbent's tree and the ledger."""
-    workspace = Workspace(root, run)
-    ledger = Ledger(root / "trials" / run / "ledger.sqlite")
+    path = root / "trials" / run / "ledger.sqlite"
+    if not path.exists():
+        raise NoProposal(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
+    workspace, ledger = Workspace(root, run), Ledger(path)
     parent = workspace.best()
     program = root / "program.md"
     return Context(

@@ -3,7 +3,7 @@
 import json
 import re
 
-from data.errors import NoProposal, ProposalError
+from data.errors import ProposalError
 from experiments.proposal import Proposal, apply, is_no_op
 from proposers import Proposer
 from proposers.context import Context
@@ -63,7 +63,7 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
             text = again
     try:
         found = json_object(text)
-    except ProposalError as error:
-        raise NoProposal(str(error)) from error
+    except ProposalError:
+        return text
     found.setdefault("parent", context.parent)
     return json.dumps(found)

@@ -1,11 +1,10 @@
 """Replays proposals from a folder of JSON files, in the order of their names: the demo, and most tests."""
 
-import json
 from pathlib import Path
 
 from data.errors import NoProposal
+from experiments.proposal import title_of
 from experiments.state import State
-from preflight.text import one_line
 from proposers.context import Context
 
 DEMO = Path(__file__).resolve().parent / "demo"
@@ -22,16 +21,9 @@ class Scripted:
         files = sorted(self.folder.glob("*.json"))
         for file in files:
             text = file.read_text(encoding="utf-8", errors="backslashreplace")
-            if _title(text) not in tried:
+            if title_of(text) not in tried:
                 return text
         raise NoProposal(f"all {len(files)} proposals of {self.folder.name} have been tried")
 
     def repair(self, message: str) -> str | None:
         return None
-
-
-def _title(text: str) -> str:
-    try:
-        return one_line(str(json.loads(text)["title"]))
-    except (ValueError, KeyError, TypeError):
-        return "unreadable proposal"

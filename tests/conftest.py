@@ -38,10 +38,10 @@ def tiny_corpus(tmp_path_factory) -> Corpus:
     return Corpus.open(folder, verify=True)
 
 
-@pytest.fixture
-def repo(tmp_path, tiny_corpus) -> Path:
+@pytest.fixture(scope="session")
+def blank_repo(tmp_path_factory, tiny_corpus) -> Path:
     """A repository with the torch-free base/ committed and the small corpus in place."""
-    root = tmp_path / "repo"
+    root = tmp_path_factory.mktemp("blank") / "repo"
     shutil.copytree(ROOT / "tests" / "tiny", root, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "base" / "protocol.py", root / "base")
     (root / "program.md").write_text("the brief\n")
@@ -54,13 +54,30 @@ def repo(tmp_path, tiny_corpus) -> Path:
     return root
 
 
-@pytest.fixture
-def bench(repo) -> Bench:
-    """A run on that repository, its baseline measured."""
-    opened = open_bench(repo, "night", "tiny", lambda *_: None, available_levels()[0])
+@pytest.fixture(scope="session")
+def measured_repo(blank_repo, tmp_path_factory) -> Path:
+    """The same with a run whose baseline has been measured: once, for all tests that only go on from there."""
+    root = tmp_path_factory.mktemp("measured") / "repo"
+    shutil.copytree(blank_repo, root, symlinks=True)
+    opened = open_bench(root, "night", "tiny", lambda *_: None, available_levels()[0])
     baseline(opened)
+    opened.close()
+    return root
+
+
+@pytest.fixture
+def repo(blank_repo, tmp_path) -> Path:
+    """A repository of one's own, with no run yet."""
+    return shutil.copytree(blank_repo, tmp_path / "repo", symlinks=True)
+
+
+@pytest.fixture
+def bench(measured_repo, tmp_path) -> Bench:
+    """A run of one's own, its baseline measured."""
+    root = shutil.copytree(measured_repo, tmp_path / "measured", symlinks=True)
+    opened = open_bench(root, "night", "tiny", lambda *_: None, available_levels()[0])
     yield opened
-    opened.ledger.close()
+    opened.close()
 
 
 @pytest.fixture

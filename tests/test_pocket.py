@@ -51,15 +51,15 @@ def pocket(tmp_path_factory):
     assert start.state is State.BASELINE
     yield bench, budget(bench, start)
     PROFILES["pocket"] = FULL_POCKET
-    bench.ledger.close()
+    bench.close()
 
 
 FORWARD = "        return self.model.logits(wanted).log_softmax(dim=-1)\n"
 BOUGHT = {
     "twice the steps": (
         "base/train.py",
-        "while step < config.run.iterations and",
-        "while step < 2 * config.run.iterations and",
+        "while step < config.run.iterations:",
+        "while step < 2 * config.run.iterations:",
         ["timeout(train)"],
     ),
     "twice the batch": (

@@ -31,17 +31,18 @@ def main(run: str = "ten", root: Path = Path()) -> None:
             "train: start, build, warm up": measured.train_setup_seconds,
             "**train**": measured.train_wall_seconds,
             "pack": measured.pack_wall_seconds,
+            "score: start, load": measured.load_wall_seconds,
             "**score: first conversation**": measured.score_wall_seconds,
-            "**score: proof**": measured.proof_wall_seconds,
+            "**score: proof (a second process)**": measured.proof_wall_seconds,
         }
         parts = {
             "propose (generate_next.py)": stages.get("propose", 0.0),
             "tree (git)": stages["tree"],
-            "preflight: size": stages["preflight: size"],
+            "preflight: describe": stages["preflight: describe"],
             "preflight: smoke": stages["preflight: smoke"],
-            "preflight: the rest": stages["preflight"] - stages["preflight: size"] - stages["preflight: smoke"],
+            "preflight: the rest": stages["preflight"] - stages["preflight: describe"] - stages["preflight: smoke"],
             **inside,
-            "measure: the rest (start of score, yardstick, copies)": stages["measure"] - sum(inside.values()),
+            "measure: the rest (yardstick, copies)": stages["measure"] - sum(inside.values()),
             "settle (commit, ledger)": stages["settle"],
         }
         parts["**not training or scoring**"] = sum(value for name, value in parts.items() if not name.startswith("**"))

@@ -1,20 +1,19 @@
 """Measurements on this machine: three sandboxed phases, with nothing passed between them but the store's own copies."""
 
 import contextlib
-import shutil
 from pathlib import Path
 
 from data.errors import Refused
 from experiments.job import Job, Measured
-from experiments.referee import score
+from experiments.referee import ScoreLimits, score
 from preflight import yardstick
 from preflight.phases import Candidate, require
-from preflight.sandbox import Limits, run, take
+from preflight.sandbox import Limits, discard, run, take
 
-WEIGHTS_BYTES = 1 << 30
 METRICS_BYTES = 1 << 22
-PACK_LIMITS = Limits(wall_seconds=600, cpu_seconds=600)
+PACK_SECONDS = 600.0
 SETUP_SECONDS = 300.0
+PROOF_FACTOR = 10.0  # the proof reads all again, in small blocks, with a forward pass for every place
 
 
 class LocalRunner:
@@ -24,7 +23,7 @@ class LocalRunner:
         try:
             return self._measure(job)
         finally:
-            for phase in ("train", "pack", "score"):
+            for phase in ("train", "pack", "score", "proof"):
                 _archive(job.folder, phase)
 
     def _measure(self, job: Job) -> Measured:
@@ -35,24 +34,36 @@ class LocalRunner:
 
         speed = yardstick.cpu_seconds()
         slowdown = yardstick.slowdown(speed, budget.yardstick_seconds)
-        score_cpu_limit = slowdown * budget.score_cpu_seconds
-        limits = Limits(tier.train_wall_seconds, slowdown * budget.train_cpu_seconds, SETUP_SECONDS)
+        limits = Limits(
+            wall_seconds=tier.train_wall_seconds,
+            cpu_seconds=slowdown * budget.train_cpu_seconds,
+            setup_seconds=SETUP_SECONDS,
+            setup_cpu_seconds=budget.setup_cpu_seconds,
+        )
         shards = job.corpus.folder / "train"
         training = candidate.train(job.folder / "train", limits, job.corpus, shards, job.seed)
         trained = run(training)
         require(training, trained, "train")
-        take(training.out, "weights.bin", WEIGHTS_BYTES, weights)
+        take(training.out, "weights.bin", candidate.weights_bytes, weights)
 
-        packing = candidate.pack(job.folder / "pack", PACK_LIMITS, weights)
+        packing = candidate.pack(job.folder / "pack", Limits(PACK_SECONDS, budget.pack_cpu_seconds), weights)
         packed = run(packing)
         require(packing, packed, "pack")
+        weights.unlink()
         code_bytes = job.bundle.stat().st_size
         sha256 = take(packing.out, "artifact.bin", tier.target.cap_bytes - code_bytes, artifact)
 
-        # The warden's limits are a backstop over both conversations; the referee's clock is the limit of the first.
-        backstop = Limits(SETUP_SECONDS + 4 * tier.score_wall_seconds, 60 + 4 * score_cpu_limit)
-        scoring = candidate.score(job.folder / "score", backstop, artifact, job.corpus.tokenizer)
-        found = score(scoring, tier, job.corpus, score_cpu_limit)
+        # The warden's limits are a backstop over a whole conversation; the referee's clock is the limit of the first.
+        score_limits = ScoreLimits(budget.load_cpu_seconds, slowdown * budget.score_cpu_seconds)
+        backstop = Limits(
+            wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds,
+            cpu_seconds=score_limits.load_cpu_seconds + PROOF_FACTOR * score_limits.cpu_seconds,
+        )
+        first, second = (
+            candidate.score(job.folder / phase, backstop, artifact, job.corpus.tokenizer)
+            for phase in ("score", "proof")
+        )
+        found = score(first, second, tier, job.corpus, score_limits)
         return Measured(
             seed=job.seed,
             val_bpb=found.val_bpb,
@@ -63,7 +74,11 @@ class LocalRunner:
             train_wall_seconds=trained.wall_seconds,
             train_cpu_seconds=trained.cpu_seconds,
             train_setup_seconds=trained.setup_seconds,
+            train_setup_cpu_seconds=trained.setup_cpu_seconds,
             pack_wall_seconds=packed.wall_seconds,
+            pack_cpu_seconds=packed.cpu_seconds,
+            load_wall_seconds=found.load_wall_seconds,
+            load_cpu_seconds=found.load_cpu_seconds,
             score_wall_seconds=found.wall_seconds,
             score_cpu_seconds=found.cpu_seconds,
             proof_wall_seconds=found.proof_wall_seconds,
@@ -82,4 +97,4 @@ def _archive(folder: Path, phase: str) -> None:
     if phase == "train" and (work / "out").is_dir():
         with contextlib.suppress(Refused):  # a trial without a loss curve is still a trial
             take(work / "out", "metrics.jsonl", METRICS_BYTES, folder / "metrics.jsonl")
-    shutil.rmtree(work, ignore_errors=True)
+    discard(work)

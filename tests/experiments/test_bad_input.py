@@ -177,25 +177,63 @@ def test_json_of_a_row_round_trips(bench):
 
 
 @pytest.mark.parametrize(
-    "report",
+    "said",
     [
         "[" * 100_000,
-        '{"model_bytes": [1e999, 1], "knobs": []}',
-        '{"model_bytes": [1, 2, 3], "knobs": []}',
-        '{"model_bytes": [1, 2]}',
-        '{"model_bytes": [1, 2], "knobs": [{"value": 3}]}',
-        '{"model_bytes": [1, 2], "knobs": 7}',
-        "\ud800",
+        '{"knobs": 7}',
+        '{"knobs": [{"value": 3}]}',
+        "",
+        "7",
+        '{"knobs": [{"name": 1e999, "value": "\ud800"}]',
+        "\xff",
     ],
 )
-def test_a_hostile_size_report_is_a_crash_of_the_candidate(bench, budget, report):
+def test_a_hostile_description_is_a_crash_of_the_candidate(bench, budget, said):
     content = (bench.workspace.root / "base" / "config.py").read_text()
     content += (
-        "\n\nimport sys, pathlib\n"
-        "if 'size' in sys.argv:\n"
-        f"    pathlib.Path('size.json').write_bytes({report.encode('utf-8', 'surrogatepass')!r})\n"
-        "    import os\n    os._exit(0)\n"
+        "\n\nimport os, sys\n"
+        "if 'describe' in sys.argv:\n"
+        f"    os.write(1, {said.encode('utf-8', 'surrogatepass')!r} + b'\\n')\n    os._exit(0)\n"
     )
     row = run_trial(bench, proposal(bench, edits=[{"path": "base/config.py", "content": content}]), budget)
     assert row.state is State.CRASH, row.detail
-    assert "size.json" in row.detail
+    assert "describe" in row.detail
+
+
+def test_what_a_scorer_prints_about_held_out_text_reaches_no_row(bench, budget):
+    line = "        tokens = tokens.astype(np.int64)\n"
+    spill = (
+        line
+        + "        if len(tokens) > 700:\n            raise ValueError('spill ' + ' '.join(map(str, tokens[:60])))\n"
+    )
+    row = run_trial(bench, proposal(bench, (SCORER, line, spill)), budget)
+    assert row.state is State.CRASH
+    assert "spill" not in row.detail
+    assert "score.log" in row.detail
+
+
+def test_deep_folders_and_long_paths_in_out_stop_nobody(bench, budget):
+    harm = (
+        "    import os\n    here = os.getcwd()\n    for _ in range(1500):\n"
+        "        os.mkdir('d' * 9); os.chdir('d' * 9)\n    os.chdir(here)\n"
+    )
+    row = run_trial(bench, proposal(bench, (MAIN, TRAIN, TRAIN + harm)), budget)
+    assert row.settled_at
+    after = run_trial(bench, proposal(bench, ("base/config.py", '"smoothing": 0.5', '"smoothing": 0.6')), budget)
+    assert after.state in (State.KEPT, State.DISCARDED), after.detail
+
+
+def test_training_cannot_hide_in_packing_or_before_the_clock(bench):
+    from experiments.loop import budget as budget_of
+
+    limits = dataclasses.replace(
+        budget_of(bench, bench.ledger.row(0)), train_cpu_seconds=100.0, score_cpu_seconds=100.0
+    )
+    burn = "import time\nstarted = time.process_time()\nwhile time.process_time() - started < 12:\n    pass\n"
+    content = (bench.workspace.root / MAIN).read_text()
+    for phase in ("pack", "score"):
+        guarded = "\n\nimport os, sys\nif sys.argv[1] == PHASE and not os.environ.get('ITERATIONS'):\n"
+        guarded = guarded.replace("PHASE", repr(phase)) + "".join(f"    {line}\n" for line in burn.splitlines())
+        # smoke runs with ITERATIONS set, the trial without: this one burns in the trial alone
+        row = run_trial(bench, proposal(bench, edits=[{"path": MAIN, "content": content + guarded}]), limits)
+        assert row.state == f"timeout({phase})", row.detail

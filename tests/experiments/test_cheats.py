@@ -31,6 +31,25 @@ LIES = {
         "        return self.table[1 if self.last is None else self.last] + 0.1",
     ),
     "losses below nothing": (LOSSES, "        losses = -self.table[before, tokens] - 20.0\n"),
+    "a scorer that remembers the stream": (
+        "        losses = -self.table[before, tokens]\n"
+        "        self.last = int(tokens[-1])\n"
+        "        self.seen += len(tokens)\n"
+        "        return losses\n\n"
+        "    def predict(self):\n"
+        "        return self.table[1 if self.last is None else self.last]\n",
+        "        self.memory = getattr(self, 'memory', np.zeros(0, dtype=np.int64))\n"
+        "        end = self.seen + len(tokens)\n"
+        "        if end > len(self.memory):\n"
+        "            self.memory = np.concatenate([self.memory[: self.seen], tokens])\n"
+        "        self.last = int(tokens[-1])\n        self.seen = end\n"
+        "        return np.full(len(tokens), 0.01)\n\n"
+        "    def predict(self):\n"
+        "        if self.seen >= len(getattr(self, 'memory', [])):\n"
+        "            return self.table[1 if self.last is None else self.last]\n"
+        "        table = np.full(1024, np.log((1 - np.exp(-0.01)) / 1023))\n"
+        "        table[self.memory[self.seen]] = -0.01\n        return table\n",
+    ),
     "a rare lie on one token in ten": (
         LOSSES,
         "        losses = -self.table[before, tokens]\n        losses[tokens % 10 == 3] *= 0.5\n",

@@ -134,7 +134,7 @@ def test_kill_9_loses_only_the_running_trial_and_counts_none_twice(repo, tmp_pat
     bench = open_bench(repo, "night", "tiny", lambda *_: None)
     script = tmp_path / "script"
     write_script(script, bench, 3)
-    bench.ledger.close()
+    bench.close()
     program = (
         "import sys; sys.path[:0] = [{root!r}, {tests!r}]; import support; from pathlib import Path\n"
         "from experiments.loop import open_bench, run\n"
@@ -156,7 +156,7 @@ def test_kill_9_loses_only_the_running_trial_and_counts_none_twice(repo, tmp_pat
     rows = bench.ledger.rows()
     assert [row.state is State.INFRA for row in rows] == [False, False, True, False, False]
     assert [row.title for row in rows[1:]] == ["idea 0", "idea 1", "idea 1", "idea 2"]
-    bench.ledger.close()
+    bench.close()
 
 
 def test_a_ledger_refuses_to_settle_twice(bench):

@@ -114,6 +114,18 @@ def test_an_unrepeatable_scorer_is_refused(talk, tokens):
         talk(Bigram(lambda loss, seen: max(loss + rng.normal(0, 0.1), 0.0)), tokens)
 
 
+def test_noise_buys_no_normalisation(talk, tokens):
+    """A jitter within the noise limit must not let distributions sum to more than one."""
+
+    class Generous(Bigram):
+        def predict(self):
+            return super().predict() + 0.004
+
+    rng = np.random.default_rng(5)
+    with pytest.raises(Refused, match="sum to"):
+        talk(Generous(lambda loss, seen: max(loss - 0.004 + (rng.normal(0, 1e-3) if seen == 3 else 0), 0.0)), tokens)
+
+
 def test_adaptive_but_causal_scorers_pass(talk, tokens):
     """A scorer may learn from what it has scored: the law is about time, not about statelessness."""
 

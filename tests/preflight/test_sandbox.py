@@ -12,7 +12,7 @@ from support import ROOT
 
 from data.errors import Refused
 from preflight import process_tree
-from preflight.sandbox import Job, Limits, available_levels, run, start, take
+from preflight.sandbox import Job, Limits, available_levels, discard, run, start, take
 
 LEVELS = [level for level in available_levels() if level != "none"]
 LIMITS = Limits(wall_seconds=20, cpu_seconds=20)
@@ -180,15 +180,41 @@ while not os.path.exists("alive"):
     assert not alive.exists()
 
 
-UNREAPED = """
+SHORT_LIVED = """
 import os, signal, time
-signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+try:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # then nobody would be credited with a child's CPU seconds
+except OSError:
+    pass
 while True:
     if os.fork() == 0:
-        for _ in range(10**7):
+        started = time.process_time()
+        while time.process_time() - started < 0.01:
             pass
         os._exit(0)
-    time.sleep(0.2)
+    os.wait()
+"""
+UNLINKED = """
+import os, time
+for i in range(100):
+    file = open(str(i), "wb")
+    os.unlink(str(i))
+    file.write(bytes(1 << 22))
+    file.flush()
+    os.dup(file.fileno())
+time.sleep(60)
+"""
+TOO_LONG = """
+import os, time
+for _ in range(100):
+    os.mkdir("d" * 200)
+    os.chdir("d" * 200)
+time.sleep(60)
+"""
+THREADS = """
+import threading, time
+while True:
+    threading.Thread(target=time.sleep, args=(60,)).start()
 """
 ESCAPING = """
 import os
@@ -209,7 +235,10 @@ FEW = Limits(20, 20, processes=40)
     [
         ("wall", "import time; time.sleep(60)", Limits(1, 20)),
         ("cpu", "while True: pass", Limits(20, 1)),
-        ("cpu", UNREAPED, Limits(30, 1)),
+        ("cpu", SHORT_LIVED, Limits(30, 1)),
+        ("disk", UNLINKED, Limits(20, 20, disk_bytes=1 << 26)),
+        ("processes", THREADS, Limits(20, 20, threads=200)),
+        ("disk", TOO_LONG, SMALL_DISK),
         ("memory", "a = []\nwhile True: a.append(bytearray(1 << 24))", Limits(20, 20, memory_bytes=1 << 28)),
         ("log", "while True: print('x' * 10**6)", Limits(20, 20, log_bytes=1 << 20)),
         ("disk", "i = 0\nwhile True:\n open(str(i), 'wb').write(bytes(1 << 22)); i += 1", SMALL_DISK),
@@ -313,3 +342,72 @@ def test_the_harness_dying_ends_the_job(tmp_path, level):
         if not alive.exists():
             break
         assert time.monotonic() < deadline
+
+
+@walls
+def test_no_attribute_of_a_foreign_file_can_be_changed(tmp_path, level):
+    """Modes, times and extended attributes would be a letter-box between phases."""
+    (tmp_path / "view").mkdir()
+    shard = tmp_path / "view" / "shard"
+    shard.write_text("x")
+    before = shard.stat()
+    source = f"""
+import json, os
+done = []
+for name, change in {{
+    "chmod": lambda path: os.chmod(path, 0o777),
+    "chown": lambda path: os.chown(path, 1, 1),
+    "utime": lambda path: os.utime(path, (1, 1)),
+    "setxattr": lambda path: os.setxattr(path, "user.letter", b"hello"),
+}}.items():
+    try:
+        change({str(shard)!r})
+        done.append(name)
+    except OSError:
+        pass
+print(json.dumps(done))
+"""
+    assert printed(program(tmp_path, level, source, readable=(tmp_path / "view",))) == []
+    after = shard.stat()
+    assert (after.st_mode, after.st_uid, after.st_mtime) == (before.st_mode, before.st_uid, before.st_mtime)
+    assert os.listxattr(shard) == []
+
+
+@walls
+def test_the_warden_cannot_be_harmed_from_inside(tmp_path, level):
+    source = """
+import os, resource, signal, time
+for pid in {os.getppid(), *range(max(2, os.getpid() - 5), os.getpid())}:
+    for harm in (
+        lambda: resource.prlimit(pid, resource.RLIMIT_CPU, (0, 0)),
+        lambda: os.kill(pid, signal.SIGKILL) if pid != os.getppid() or os.getppid() > 2 else None,
+    ):
+        try:
+            harm()
+        except OSError:
+            pass
+while True:
+    pass
+"""
+    outcome = run(program(tmp_path, level, source, limits=Limits(20, 2)))
+    assert outcome.reason == "cpu" or outcome.status  # in a namespace it can end its own walls, and itself with them
+    assert not outcome.ok
+
+
+@walls
+def test_time_before_the_data_is_limited_too(tmp_path, level):
+    job = program(tmp_path, level, "while True: pass", limits=Limits(20, 20, setup_cpu_seconds=1))
+    (tmp_path / "view").mkdir()
+    import dataclasses
+
+    job = dataclasses.replace(job, release=(tmp_path, tmp_path / "view" / "train"))
+    assert run(job).reason == "setup_cpu"
+
+
+def test_discard_removes_what_recursion_cannot(tmp_path):
+    folder = tmp_path / "deep"
+    source = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
+    folder.mkdir()
+    subprocess.run([sys.executable, "-c", source], cwd=folder, check=True)
+    discard(folder)
+    assert not folder.exists()

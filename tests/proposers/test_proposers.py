@@ -69,9 +69,10 @@ def test_at_most_two_repairs_and_then_a_typed_row():
 
 
 @pytest.mark.parametrize("answer", ["no idea today", "[1, 2]", "{" * 5000])
-def test_no_json_is_no_proposal(answer):
-    with pytest.raises(NoProposal):
-        next_proposal(Answers(answer, answer, answer), CONTEXT)
+def test_no_json_is_passed_on_for_the_loop_to_type(answer):
+    text = next_proposal(Answers(answer, answer, answer), CONTEXT)
+    with pytest.raises(ProposalError):
+        Proposal.parse(text)
 
 
 def test_a_no_op_is_sent_back():

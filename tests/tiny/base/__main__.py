@@ -20,14 +20,14 @@ def main():
         parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--cap-bytes", type=int)
     parser.add_argument("--socket")
+    parser.add_argument("--knobs", action="store_true")
     options = parser.parse_args()
     knobs = config.resolve()
-    return {"size": size, "train": train, "pack": pack, "score": score}[options.phase](knobs, options)
+    return {"describe": describe, "train": train, "pack": pack, "score": score}[options.phase](knobs, options)
 
 
-def size(knobs, options):
-    described = [{"name": name, "value": value} for name, value in knobs.items()]
-    (options.out / "size.json").write_text(json.dumps({"model_bytes": [1000, 500_000], "knobs": described}))
+def describe(knobs, options):
+    print(json.dumps({"knobs": [{"name": name, "value": value} for name, value in knobs.items()]}))
 
 
 def train(knobs, options):
