@@ -18,9 +18,10 @@ from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import Bench, measure, run_trial, settle
 from experiments.workspace import Workspace
-from preflight import bundle, checks, sandbox
+from preflight import bundle, checks
 from preflight.sandbox import discard
 from preflight.text import one_line
+from preflight.walls import available_levels
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
 PROPOSE_SECONDS = 900
@@ -35,7 +36,7 @@ def open_bench(
     """A run's bench; a run keeps the profile it was started with."""
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
-    levels = sandbox.available_levels()
+    levels = available_levels()
     level = level or levels[0]
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")

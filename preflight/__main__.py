@@ -10,11 +10,12 @@ from rich.console import Console
 
 from data.corpus import Corpus
 from data.errors import CaddieError, Refused
-from preflight import checks, sandbox
+from preflight import checks
 from preflight.finding import Finding
 from preflight.targets import TARGETS
 from preflight.text import one_line
 from preflight.tree import read_folder
+from preflight.walls import available_levels
 
 
 def main(
@@ -52,7 +53,7 @@ def check(tree: Path, profile: str, shards: Path) -> checks.Report:
             sources = read_folder(tree)
         except Refused as refusal:
             return checks.Report(findings=[Finding(refusal.verdict, "base", str(refusal), "plain files")])
-        return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), sandbox.available_levels()[0])
+        return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), available_levels()[0])
 
 
 if __name__ == "__main__":

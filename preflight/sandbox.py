@@ -1,45 +1,25 @@
-"""The only place that starts code from base/: which walls this machine has, what a job sees, what comes back out.
+"""The only place that starts code from base/: what a job sees, may spend, and leaves behind.
 
-Levels, best first: `namespace` (bubblewrap: own mounts, processes, network), `landlock` (kernel rules and a system
-call filter, for containers without namespaces), `none` (limits and a clean environment only).
+The walls themselves are in preflight/walls.py; preflight/warden.py is the process that watches a job.
 """
 
 import contextlib
-import functools
 import hashlib
 import json
 import os
-import shutil
 import socket
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data.errors import Refused, SandboxError
-from preflight import landlock, process_tree, syscalls
+from preflight import process_tree, syscalls
+from preflight.walls import clean_environment, wrap
 
-LEVELS = ("namespace", "landlock", "none")
-SYSTEM = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-    "/etc/localtime",
-    "/etc/hosts",
-    "/etc/nsswitch.conf",
-)
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-KERNEL_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices", "/sys/bus/pci", "/sys/class/net")
-TMPFS_BYTES = 1 << 28
 SOCKET_NAME = "socket"  # in OUT, which is the candidate's working directory
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,17 +78,6 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.status == 0 and not self.reason
-
-
-@functools.cache
-def available_levels() -> tuple[str, ...]:
-    """Levels that work on this machine, best first; each is tried, not assumed."""
-    found = []
-    if shutil.which("bwrap"):
-        probe = subprocess.run([*_bubblewrap((), Path(tempfile.gettempdir())), "/bin/true"], capture_output=True)
-        found += ["namespace"] if probe.returncode == 0 else []
-    found += ["landlock"] if landlock.abi() > 0 else []
-    return (*found, "none")
 
 
 class Running:
@@ -252,20 +221,7 @@ def _warden_job(job: Job, scratch: Path, handed: tuple[int, ...]) -> dict[str, o
     temporary = Path("/tmp") if job.level == "namespace" else scratch
     address = f"fd:{handed[-1]}" if job.ranks == 1 else SOCKET_NAME
     command = [argument.replace("{socket}", address) for argument in _program(job)]
-    readable = (*job.readable, *_interpreter())
-    if job.level == "namespace":
-        command = [*_bubblewrap(readable, job.out, handed[0]), *command]
-    elif job.level == "landlock":
-        read = [*SYSTEM, *KERNEL_FACTS, *map(str, readable)]
-        write = [str(job.out), str(scratch), *DEVICES, *_gpu_devices()]
-        network = job.ranks > 1  # torchrun's ranks meet on loopback, which Landlock cannot tell from the rest
-        more: list[syscalls.Calls] = [syscalls.ATTRIBUTES, {} if network else syscalls.SOCKETS]
-        more += [syscalls.SIGNALS] if landlock.abi() < 6 and not network else []
-        calls = syscalls.program(*more, groups=network)
-        spec = json.dumps({"read": read, "write": write, "network": network, "filter": calls.hex()})
-        command = [sys.executable, "-I", "-S", landlock.__file__, spec, "--", *command]
-    elif job.level != "none":
-        raise SandboxError(f"unknown sandbox level {job.level!r}; expected one of {', '.join(LEVELS)}")
+    command = wrap(command, job.level, job.readable, job.out, scratch, handed[0], network=job.ranks > 1)
     return {
         "command": command,
         "environment": {
@@ -287,48 +243,3 @@ def _program(job: Job) -> list[str]:
         return [sys.executable, *job.arguments]
     launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.ranks}"]
     return [sys.executable, *launcher, *job.arguments]
-
-
-def clean_environment(temporary: Path) -> dict[str, str]:
-    """All of the environment that a candidate gets: nothing is passed on, every cache is its own."""
-    return {
-        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
-        "LANG": "C.UTF-8",
-        "USER": "caddie",
-        "HOME": str(temporary),
-        "TMPDIR": str(temporary),
-        "XDG_CACHE_HOME": str(temporary),
-        "TORCHINDUCTOR_CACHE_DIR": str(temporary / "inductor"),
-        "TRITON_CACHE_DIR": str(temporary / "triton"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONSAFEPATH": "1",
-    }
-
-
-def _interpreter() -> tuple[Path, ...]:
-    """Where Python and its packages live: the virtual environment and what it was made from."""
-    return tuple(sorted({Path(sys.prefix), Path(sys.base_prefix)}))
-
-
-def _gpu_devices() -> list[str]:
-    return [str(path) for path in sorted(Path("/dev").glob("nvidia*"))]
-
-
-def _bubblewrap(readable: tuple[Path, ...], out: Path, calls: int | None = None) -> list[str]:
-    """The bubblewrap command line up to the program: an empty root, then only what is named."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "localhost"]
-    for path in map(Path, SYSTEM):
-        if path.is_symlink() and path.parent == Path("/"):
-            arguments += ["--symlink", str(path.readlink()), str(path)]
-        elif path.exists():
-            arguments += ["--ro-bind", str(path), str(path)]
-    arguments += ["--proc", "/proc", "--dev", "/dev", "--ro-bind-try", "/sys", "/sys"]
-    for device in _gpu_devices():
-        arguments += ["--dev-bind", device, device]
-    for folder in ("/tmp", "/dev/shm"):
-        arguments += ["--size", str(TMPFS_BYTES), "--tmpfs", folder]
-    for path in readable:
-        arguments += ["--ro-bind", str(path), str(path)]
-    arguments += ["--seccomp", str(calls)] if calls is not None else []
-    return [*arguments, "--bind", str(out), str(out), "--remount-ro", "/", "--chdir", str(out), "--"]

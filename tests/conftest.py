@@ -13,7 +13,7 @@ from data.corpus import Corpus
 from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
 from experiments.trial import Bench
-from preflight.sandbox import available_levels
+from preflight.walls import available_levels
 
 
 @pytest.fixture(autouse=True)

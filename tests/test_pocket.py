@@ -20,7 +20,8 @@ from experiments.state import State
 from experiments.tiers import FULL_POCKET, PROFILES
 from experiments.trial import run_trial
 from preflight.phases import Candidate
-from preflight.sandbox import SYSTEM, Limits, available_levels, run
+from preflight.sandbox import Limits, run
+from preflight.walls import SYSTEM, available_levels
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 

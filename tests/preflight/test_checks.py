@@ -10,9 +10,9 @@ import pytest
 from support import ROOT
 
 from preflight import checks
-from preflight.sandbox import available_levels
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
+from preflight.walls import available_levels
 
 BASE = read_folder(ROOT)
 

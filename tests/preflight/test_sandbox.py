@@ -12,7 +12,8 @@ from support import ROOT
 
 from data.errors import Refused
 from preflight import process_tree
-from preflight.sandbox import Job, Limits, available_levels, discard, run, start, take
+from preflight.sandbox import Job, Limits, discard, run, start, take
+from preflight.walls import available_levels
 
 LEVELS = [level for level in available_levels() if level != "none"]
 LIMITS = Limits(wall_seconds=20, cpu_seconds=20)
