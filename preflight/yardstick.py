@@ -9,7 +9,7 @@ import time
 import numpy as np
 
 ROUNDS = 20
-MOST = 1.2  # no slowdown buys more than this: 1.10 x 1.2 is far from twice the work
+MOST = 1.1  # no slowdown buys more than this
 
 
 def cpu_seconds() -> float:
