@@ -31,7 +31,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2
 
 test-harness: .venv/.harness shards/pocket/manifest.json
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not torch'
+	$(BIN)/python -m pytest -n 2 -m 'not slow and not torch and not trial'
 
 test-all: setup lint
 	$(BIN)/python -m pytest -n 2 -m ''

@@ -12,6 +12,8 @@ from experiments.state import State
 from experiments.trial import run_trial
 from preflight.phases import Target
 
+pytestmark = pytest.mark.trial
+
 MAIN = "base/model.py"
 TRAIN = "    counts = np.zeros((VOCAB, VOCAB), dtype=np.float32)\n"
 SCORER = "base/scorer.py"

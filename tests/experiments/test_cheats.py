@@ -6,6 +6,8 @@ from support import proposal
 from experiments.state import State
 from experiments.trial import run_trial
 
+pytestmark = pytest.mark.trial
+
 SCORER = "base/scorer.py"
 LOSSES = "        losses = -self.table[before, tokens]\n"
 LIES = {

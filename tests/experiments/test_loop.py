@@ -85,6 +85,7 @@ def test_the_persons_checkout_index_hooks_and_branches_are_untouched(bench, budg
     assert sorted(branches) == ["experiments/night/0001", "experiments/night/best", "main"]
 
 
+@pytest.mark.trial
 def test_an_unchanged_and_a_repeated_tree_are_refused_before_they_run(bench, budget):
     comment = ("base/model.py", "VOCAB = 1024", "VOCAB = 1024  # rows of the table")
     assert run_trial(bench, proposal(bench, comment), budget).state is State.NO_OP
@@ -116,6 +117,7 @@ def write_script(folder, bench, count):
         (folder / f"{i:02d}.json").write_text(json.dumps(made))
 
 
+@pytest.mark.trial
 def test_ten_scripted_trials_give_ten_commits_and_ten_settled_rows(bench, tmp_path):
     write_script(tmp_path / "script", bench, 10)
     rows = []
@@ -129,6 +131,7 @@ def test_ten_scripted_trials_give_ten_commits_and_ten_settled_rows(bench, tmp_pa
     assert [row.commit_id for row in settled] == commits.splitlines()
 
 
+@pytest.mark.trial
 def test_kill_9_loses_only_the_running_trial_and_counts_none_twice(repo, tmp_path):
     """The loop as a process, killed in the middle of a trial, goes on under the same name."""
     bench = open_bench(repo, "night", "tiny", lambda *_: None)
