@@ -40,7 +40,10 @@ def run(
     progress = view.Progress(console)
     bench = loop.open_bench(root, name, profile, progress.announce, level)
     console.print(
-        Text(f"run {name}: profile {profile}, sandbox level {bench.level}, corpus {bench.corpus.manifest.source}")
+        Text(
+            f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a trial, "
+            f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
+        )
     )
     if not bench.workspace.base_is_clean():
         console.print(Text("base/ has changes that are not committed; the run uses the committed tree", "yellow"))
