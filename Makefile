@@ -1,19 +1,29 @@
 # Every target sets up what it needs; the harness alone never installs torch.
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints-cpu.txt --editable
+
+# A GPU brings the CUDA pins and FlashAttention; a torch that already reaches the GPU is used as it is.
+GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c ^GPU)
+CUDA_TORCH := $(if $(filter-out 0,$(GPU)),$(shell $(PYTHON) -c 'import torch; print(torch.version.cuda * torch.cuda.is_available())' 2>/dev/null))
+CONSTRAINTS := $(if $(filter-out 0,$(GPU)),constraints-cu128.txt,constraints-cpu.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
 
 .PHONY: default setup lint test test-harness test-all loop report clean
 default: test
 
-.venv/.harness: pyproject.toml constraints-cpu.txt
+.venv/.harness: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else 0'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(CUDA_TORCH),--system-site-packages) .venv
 	$(PIP) '.[dev]'
 	touch $@
 
 .venv/.train: .venv/.harness
+ifeq ($(CUDA_TORCH),)
 	$(PIP) '.[dev,train]'
+endif
+ifneq ($(filter-out 0,$(GPU)),)
+	$(PIP) '.[flash]' || echo "FlashAttention could not be installed; attention runs on torch's own kernels"
+endif
 	touch $@
 
 shards/pocket/manifest.json: data/pocket.py | .venv/.harness

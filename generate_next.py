@@ -1,5 +1,6 @@
 """Print the next proposal as JSON, or one line on stderr that says why there is none."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -7,21 +8,28 @@ from typing import Annotated
 import typer
 
 from data.errors import CaddieError
+from preflight.process_tree import die_with_parent
 from preflight.text import one_line
-from proposers import PROPOSERS, proposer
+from proposers import PROPOSERS, Options, proposer
 from proposers.context import gather
 from proposers.reply import next_proposal
 
 
 def main(
     run: Annotated[str, typer.Option(help="the run whose ledger is read")] = "demo",
-    proposer_name: Annotated[str, typer.Option("--proposer", help="one of " + ", ".join(PROPOSERS))] = "scripted",
-    script: Annotated[Path | None, typer.Option(help="folder of proposals for `scripted`")] = None,
+    proposer_name: Annotated[str, typer.Option("--proposer", help="one of " + ", ".join(PROPOSERS))] = "auto",
+    script: Annotated[Path | None, typer.Option(help="scripted: folder of proposals")] = None,
+    joint: Annotated[bool, typer.Option(help="search: up to six knobs at once, width, depth and bits too")] = False,
+    command: Annotated[str, typer.Option(help="command: the program and its arguments")] = "",
+    show: Annotated[list[Path] | None, typer.Option(help="command: a path that the program may read")] = None,
+    passed: Annotated[list[str] | None, typer.Option("--pass", help="command: a variable that it gets")] = None,
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
-    """One proposal out. Example: python generate_next.py --run demo --proposer scripted"""
+    """One proposal out. Example: python generate_next.py --run demo --proposer search"""
+    die_with_parent()
+    options = Options(script, joint, tuple(shlex.split(command)), tuple(show or ()), tuple(passed or ()))
     try:
-        print(next_proposal(proposer(proposer_name, script), gather(root, run)))
+        print(next_proposal(proposer(proposer_name, options), gather(root, run)))
     except CaddieError as error:
         print(one_line(str(error), 500), file=sys.stderr)
         raise typer.Exit(1) from error

@@ -9,8 +9,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 
 
-def knob(default, doc):
-    return field(default=default, metadata={"doc": doc})
+@dataclass(frozen=True)
+class Range:
+    """What a search may draw a knob from: low to high, both included. Written with literals: the harness reads it.
+
+    `joint` marks what moves the artifact's bytes or the step's cost, and is searched only when that is weighed.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    joint: bool = False
+
+
+def knob(default, doc, searched=None):
+    return field(default=default, metadata={"doc": doc, "range": searched})
 
 
 @dataclass(frozen=True)
@@ -31,43 +45,47 @@ class Data:
 @dataclass(frozen=True)
 class Model:
     vocab_size: int = knob(1024, "rows of the embedding")
-    num_layers: int = knob(9, "transformer blocks")
-    model_dim: int = knob(512, "width of the residual stream")
+    num_layers: int = knob(9, "transformer blocks", Range(2, 12, joint=True))
+    model_dim: int = knob(512, "width of the residual stream", Range(256, 768, step=64, joint=True))
     num_heads: int = knob(8, "query heads")
     num_kv_heads: int = knob(4, "key/value heads (GQA)")
-    mlp_multiple: float = knob(2.0, "hidden width of the MLP over model_dim")
-    leaky_slope: float = knob(0.5, "LeakyReLU(s)^2; 0 = relu^2 (#493, #549)")
-    qk_gain: float = knob(1.5, "initial gain on normalised queries, learned per head")
-    rope_base: float = knob(10_000.0, "base of the rotary frequencies")
-    softcap: float = knob(30.0, "logits become c*tanh(z/c)")
-    embed_std: float = knob(0.005, "initial standard deviation of the tied embedding")
+    mlp_multiple: float = knob(2.0, "hidden width of the MLP over model_dim", Range(1.0, 4.0, step=0.5, joint=True))
+    leaky_slope: float = knob(0.5, "LeakyReLU(s)^2; 0 = relu^2 (#493, #549)", Range(0.0, 0.9))
+    qk_gain: float = knob(1.5, "initial gain on normalised queries, learned per head", Range(0.5, 6.0, log=True))
+    rope_base: float = knob(10_000.0, "base of the rotary frequencies", Range(1_000.0, 100_000.0, log=True))
+    softcap: float = knob(30.0, "logits become c*tanh(z/c)", Range(8.0, 60.0, log=True))
+    embed_std: float = knob(0.005, "initial standard deviation of the tied embedding", Range(0.001, 0.1, log=True))
 
 
 @dataclass(frozen=True)
 class Optim:
-    matrix_lr: float = knob(0.025, "Muon, for the matrices of the blocks")
-    embed_lr: float = knob(0.035, "AdamW, for the tied embedding")
-    scalar_lr: float = knob(0.025, "AdamW, for gains and mixes")
-    weight_decay: float = knob(0.04, "decoupled, for all groups")
-    muon_momentum: float = knob(0.95, "Nesterov momentum of Muon")
+    matrix_lr: float = knob(0.025, "Muon, for the matrices of the blocks", Range(0.005, 0.2, log=True))
+    embed_lr: float = knob(0.035, "AdamW, for the tied embedding", Range(0.003, 0.3, log=True))
+    scalar_lr: float = knob(0.025, "AdamW, for gains and mixes", Range(0.003, 0.3, log=True))
+    weight_decay: float = knob(0.04, "decoupled, for all groups", Range(0.0, 0.3))
+    muon_momentum: float = knob(0.95, "Nesterov momentum of Muon", Range(0.8, 0.99))
     muon_momentum_start: float = knob(0.85, "momentum at step 0")
-    muon_momentum_steps: int = knob(500, "steps until muon_momentum is reached")
-    newton_schulz_steps: int = knob(5, "iterations of the orthogonalisation")
-    beta1: float = knob(0.9, "AdamW")
-    beta2: float = knob(0.95, "AdamW")
-    grad_clip: float = knob(0.3, "global gradient norm; 0 = off")
-    warmdown_iterations: int = knob(1200, "last steps, or their time by wallclock, over which lr falls to 0")
+    muon_momentum_steps: int = knob(500, "steps until muon_momentum is reached", Range(50, 2000, log=True))
+    newton_schulz_steps: int = knob(5, "iterations of the orthogonalisation", Range(3, 7, joint=True))
+    beta1: float = knob(0.9, "AdamW", Range(0.7, 0.97))
+    beta2: float = knob(0.95, "AdamW", Range(0.8, 0.999))
+    grad_clip: float = knob(0.3, "global gradient norm; 0 = off", Range(0.0, 2.0))
+    warmdown_iterations: int = knob(
+        1200, "last steps, or their time by wallclock, over which lr falls to 0", Range(300, 5000, log=True)
+    )
 
 
 @dataclass(frozen=True)
 class Average:
-    ema_decay: float = knob(0.997, "decay of the averaged weights that are exported; 0 = the last weights")
+    ema_decay: float = knob(
+        0.997, "decay of the averaged weights that are exported; 0 = the last weights", Range(0.9, 0.9995)
+    )
 
 
 @dataclass(frozen=True)
 class Quant:
-    matrix_bits: int = knob(8, "bits of block matrices, 2 to 8")
-    embed_bits: int = knob(8, "bits of the embedding, 2 to 8")
+    matrix_bits: int = knob(8, "bits of block matrices, 2 to 8", Range(4, 8, joint=True))
+    embed_bits: int = knob(8, "bits of the embedding, 2 to 8", Range(4, 8, joint=True))
 
 
 @dataclass(frozen=True)
@@ -170,6 +188,7 @@ def describe_knobs(config: Config) -> list[dict]:
             "type": type(getattr(getattr(config, section.name), knob.name)).__name__,
             "value": getattr(getattr(config, section.name), knob.name),
             "doc": knob.metadata["doc"],
+            "range": asdict(knob.metadata["range"]) if knob.metadata["range"] else None,
         }
         for section in fields(config)
         for knob in fields(getattr(config, section.name))

@@ -1,6 +1,6 @@
 """Whole configurations by name; a run starts from one of these."""
 
-from base.config import Average, Config, Data, Eval, Model, Optim, Run
+from base.config import Average, Config, Data, Eval, Model, Optim, Range, Run
 
 
 def baseline() -> Config:
@@ -20,5 +20,15 @@ def pocket() -> Config:
     )
 
 
+# Ranges that differ for a preset, because its horizon or its size does.
+RANGES = {
+    "pocket": {
+        "num_layers": Range(1, 6, joint=True),
+        "model_dim": Range(32, 96, step=16, joint=True),
+        "muon_momentum_steps": Range(10, 300, log=True),
+        "warmdown_iterations": Range(30, 300, log=True),
+        "ema_decay": Range(0.8, 0.995),
+    }
+}
 PRESETS = {"baseline": baseline, "pocket": pocket}
 DEFAULT_PRESET = "baseline"

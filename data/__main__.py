@@ -1,19 +1,27 @@
-"""Build a corpus: `python -m data pocket`."""
+"""Build a corpus: `python -m data pocket | prepare | tokenize`."""
 
+import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import Progress as Bar
 
-from data import pocket
+from data import documents, fineweb, pocket
+from data.build import replaced, train_tokenizer, write_corpus
 from data.corpus import Corpus
 from data.errors import CaddieError
+from data.hub import Progress
 
-app = typer.Typer(add_completion=False, help=__doc__)
+app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+console = Console(highlight=False)
 
 
 @app.callback()
-def main() -> None:
+def commands() -> None:
     """Build the token shards that trials learn from and are scored on."""
 
 
@@ -21,24 +29,98 @@ def main() -> None:
 def build_pocket(
     folder: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/pocket"),
     offline: Annotated[bool, typer.Option(help="use the installed Python's source, fetch nothing")] = False,
-    if_missing: Annotated[bool, typer.Option(help="keep a corpus that is already there and intact")] = False,
 ) -> None:
-    """The pocket corpus: documentation prose, 1,024 pieces, a few seconds."""
+    """The pocket corpus: documentation prose, 1,024 pieces, a few seconds. Example: python -m data pocket"""
     try:
-        if if_missing and (folder / "manifest.json").exists():
-            corpus = Corpus.open(folder, verify=True)
-        else:
-            try:
-                corpus = pocket.build(folder, offline)
-            except CaddieError as error:
-                typer.echo(f"{error}\nfalling back to the installed Python's own source: trials can read that text")
-                corpus = pocket.build(folder, offline=True)
+        corpus = pocket.build(folder, offline)
+    except CaddieError as error:
+        if offline:
+            raise
+        typer.echo(f"{error}\nfalling back to the installed Python's own source: trials can read that text")
+        corpus = pocket.build(folder, offline=True)
+    told(corpus)
+
+
+@app.command()
+def prepare(
+    variant: Annotated[str, typer.Option(help="one of " + ", ".join(fineweb.VARIANTS))] = "sp1024",
+    train_shards: Annotated[int, typer.Option(min=1, help="shards of 100 M tokens (0.2 GB) to train on")] = 80,
+    folder: Annotated[Path | None, typer.Option(help="where the corpus goes; default shards/VARIANT")] = None,
+) -> None:
+    """The challenge's FineWeb shards from the Hugging Face hub; start it again to go on where it broke.
+
+    Example: python -m data prepare --variant sp1024 --train-shards 10
+    """
+    with Shown() as progress:
+        corpus = fineweb.prepare(variant, folder or Path("shards") / variant, train_shards, progress)
+    told(corpus)
+
+
+@app.command()
+def tokenize(
+    source: Annotated[Path, typer.Argument(help="a folder of .txt, .md, .rst, .jsonl or .jsonl.zst files")],
+    out: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/text"),
+    tokenizer: Annotated[Path | None, typer.Option(help="a SentencePiece model; default: one is trained")] = None,
+    vocab_size: Annotated[int, typer.Option(min=260, max=65_535, help="pieces of a trained tokenizer")] = 1024,
+) -> None:
+    """A corpus of your own text, split by whole documents; it is read into memory.
+
+    Example: python -m data tokenize ~/notes --out shards/notes
+    """
+    found = documents.read(source)
+    model = tokenizer.read_bytes() if tokenizer else train_tokenizer(found, vocab_size)
+    readable = any(source.resolve().is_relative_to(path) for path in ("/usr", sys.prefix, sys.base_prefix))
+    with replaced(out) as work:
+        write_corpus(work, out.name, found, model, f"{len(found)} documents of {source.name}", readable)
+    told(Corpus.open(out))
+
+
+def told(corpus: Corpus) -> None:
+    """What there is now."""
+    totals = ", ".join(f"{split} {count:,}" for split, count in corpus.manifest.tokens.items())
+    typer.echo(f"{corpus.folder.name}: {corpus.manifest.source}; tokens: {totals}")
+
+
+class Shown(Progress, AbstractContextManager["Shown"]):
+    """A progress bar with gigabytes and minutes; plain lines where there is no terminal."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("shards"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+        self.bar = Bar(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task("shards", total=None)
+        self.done_bytes = self.total_bytes = self.told_percent = 0
+
+    def __enter__(self) -> "Shown":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def start(self, total_bytes: int) -> None:
+        self.total_bytes = total_bytes
+        self.say(f"{total_bytes / 1e9:.2f} GB to fetch")
+        self.bar.update(self.task, total=total_bytes)
+
+    def advance(self, bytes_count: int) -> None:
+        self.bar.advance(self.task, bytes_count)
+        self.done_bytes += bytes_count
+        percent = 10 * (10 * self.done_bytes // max(self.total_bytes, 1))
+        if not console.is_terminal and percent > self.told_percent:
+            self.told_percent = percent
+            self.say(f"{percent} % of {self.total_bytes / 1e9:.2f} GB")
+
+    def say(self, line: str) -> None:
+        console.print(line, markup=False)
+
+
+def main() -> None:
+    try:
+        app()
     except CaddieError as error:
         typer.echo(str(error), err=True)
-        raise typer.Exit(1) from error
-    totals = ", ".join(f"{split} {count:,}" for split, count in corpus.manifest.tokens.items())
-    typer.echo(f"{folder}: {corpus.manifest.source}; tokens: {totals}")
+        raise SystemExit(1) from error
 
 
 if __name__ == "__main__":
-    app()
+    main()

@@ -15,6 +15,8 @@ import sentencepiece
 from data.errors import DataError
 from data.shards import Tokens
 
+BYTE_OFFSET = 4
+COUNTED_AT_ONCE = 1 << 22
 SPACE = "\u2581"
 
 
@@ -28,7 +30,9 @@ class ByteTable:
 
     @classmethod
     def from_tokenizer(cls, path: Path) -> "ByteTable":
-        """Read the table off a SentencePiece model."""
+        """Read the table off a SentencePiece model, or off the challenge's JSON for pure bytes."""
+        if path.is_file() and path.read_bytes()[:1] == b"{":
+            return cls.of_bytes()
         try:
             model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
@@ -48,6 +52,12 @@ class ByteTable:
                 base[token] = len(piece.removeprefix(SPACE).encode("utf-8"))
         return cls(base, leading_space, boundary)
 
+    @classmethod
+    def of_bytes(cls) -> "ByteTable":
+        """Variant byte260: pad, bos, eos, unk, then one token for every byte."""
+        boundary = np.arange(BYTE_OFFSET + 256) < BYTE_OFFSET
+        return cls((~boundary).astype(np.int64), np.zeros_like(boundary), boundary)
+
     @property
     def vocab_size(self) -> int:
         return len(self.base)
@@ -56,6 +66,16 @@ class ByteTable:
         """Bytes of tokens[1:], each given the token before it: shape (len(tokens) - 1,)."""
         previous, targets = tokens[:-1], tokens[1:]
         return self.base[targets] + (self.leading_space[targets] & ~self.boundary[previous])
+
+    def count(self, tokens: Tokens, previous: int | None) -> int:
+        """Bytes of one shard of a stream, after the token that ended the shard before it."""
+        total = 0
+        for start in range(0, len(tokens), COUNTED_AT_ONCE):
+            part = tokens[start : start + COUNTED_AT_ONCE]
+            head = part[:0] if previous is None else np.array([previous], dtype=np.uint16)
+            total += int(self.target_bytes(np.concatenate([head, part])).sum())
+            previous = int(part[-1])
+        return total
 
 
 def bits_per_byte(total_nats: float, total_bytes: int) -> float:

@@ -7,6 +7,7 @@ CaddieError
 ├── ProposalError           experiments/: a proposal that is not valid data
 ├── WorkspaceError          experiments/: git could not do what the loop needs
 ├── LedgerError             experiments/: the run's database is not usable
+├── MachineError            experiments/: the machine failed again and again; the same may work later
 └── NoProposal              proposers/: the proposer has nothing (more) to propose
 """
 
@@ -41,6 +42,10 @@ class WorkspaceError(CaddieError):
 
 class LedgerError(CaddieError):
     """The ledger is missing, locked or newer than this code."""
+
+
+class MachineError(CaddieError):
+    """Several failures in a row that no candidate caused; loop.sh starts again after a pause."""
 
 
 class NoProposal(CaddieError):

@@ -1,21 +1,28 @@
-"""Every command a person uses: `python -m experiments run | status | show | diff`."""
+"""Every command a person uses: `python -m experiments run | status | show | diff | restore | doctor`."""
 
 import shlex
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from data.errors import CaddieError
-from experiments import loop, view
-from experiments.ledger import Ledger
+from data.errors import CaddieError, MachineError
+from experiments import loop, mirror, view
+from experiments.ledger import Ledger, Row
+from experiments.push import Pusher
 from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
 from preflight import bundle
 from preflight.text import one_line
 
+EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
 if not console.is_terminal:
@@ -28,38 +35,97 @@ Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 @app.command()
 def run(
     trials: Annotated[int, typer.Option(min=0, help="stop after this many settled trials")] = 3,
-    hours: Annotated[float, typer.Option(help="stop after this many hours")] = 12.0,
+    hours: Annotated[float, typer.Option(min=0.0, help="stop after this many hours")] = 12.0,
     name: Name = "demo",
     profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
-    proposer: Annotated[str, typer.Option(help="who proposes: scripted")] = "scripted",
-    script: Annotated[Path | None, typer.Option(help="folder of proposals that `scripted` replays")] = None,
+    proposer: Annotated[str, typer.Option(help="who proposes: auto, search, command, scripted")] = "auto",
+    script: Annotated[Path | None, typer.Option(help="scripted: folder of proposals to replay")] = None,
+    joint: Annotated[bool, typer.Option(help="search: up to six knobs at once, width, depth and bits too")] = False,
+    command: Annotated[str, typer.Option(help="command: the program that proposes, with its arguments")] = "",
+    show_paths: Annotated[list[Path] | None, typer.Option("--show", help="command: a path it may read")] = None,
+    passed: Annotated[list[str] | None, typer.Option("--pass", help="command: a variable it gets")] = None,
+    push: Annotated[str, typer.Option(help="git remote (name or URL) that gets every result")] = "",
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
+    session: Annotated[str, typer.Option(hidden=True, help="set by loop.sh: restarts of one call share it")] = "",
     root: Root = Path(),
 ) -> None:
-    """Measure the baseline, then try proposals. Example: python -m experiments run --trials 3"""
-    progress = view.Progress(console)
-    bench = loop.open_bench(root, name, profile, progress.announce, level)
-    console.print(
-        Text(
+    """Measure the baseline, then try proposals until done. Example: python -m experiments run --trials 3
+
+    The same --run goes on where it ended. Ctrl-C ends the running trial, books it and stops; a file STOP stops after
+    the trial. trials/RUN/loop.log keeps what the screen showed.
+    """
+    with logged(root, name) as log:
+        progress = view.Progress(console, log)
+        bench = loop.open_bench(root, name, profile, progress.announce, level)
+        progress.say(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a trial, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
         )
-    )
-    if not bench.workspace.base_is_clean():
-        console.print(Text("base/ has changes that are not committed; the run uses the committed tree", "yellow"))
-    arguments = ("--script", str(script)) if script else ()
-    try:
-        reason = loop.run(bench, proposer, trials, hours, progress.report, arguments, root / "STOP")
-    finally:
-        progress.stop()
-    console.print(Text(f"stopped: {reason}"))
-    view.summary(console, name, bench.ledger.rows())
+        if not bench.workspace.base_is_clean():
+            progress.say("base/ has changes that are not committed; the run uses the committed tree", "yellow")
+        arguments = ["--joint"] if joint else []
+        arguments += ["--script", str(script)] if script else []
+        arguments += ["--command", command] if command else []
+        arguments += [part for path in show_paths or () for part in ("--show", str(path))]
+        arguments += [part for variable in passed or () for part in ("--pass", variable)]
+        pusher = Pusher(bench, push, progress.say) if push else None
+
+        def report(row: Row) -> None:
+            progress.report(row)
+            if pusher:
+                pusher.wake()
+
+        try:
+            reason = loop.run(
+                bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", session, progress.say
+            )
+        except KeyboardInterrupt:
+            loop.stopped(bench)
+            reason = f"a person asked for it; ./loop.sh --run {name} goes on"
+        finally:
+            progress.stop()
+            if pusher:
+                pusher.finish()
+        progress.say(f"stopped: {reason}")
+        progress.show(lambda console: view.summary(console, name, bench.ledger.rows()))
+        bench.close()
+
+
+@contextmanager
+def logged(root: Path, name: str) -> Iterator[TextIO]:
+    """The run's log file, which also keeps how the controller ended when nobody was looking."""
+    path = root / "trials" / name / "loop.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as log:
+        try:
+            yield log
+        except CaddieError as error:
+            print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  ended: {one_line(str(error), 1000)}", file=log)
+            raise
+        except Exception:
+            print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  crashed:\n{traceback.format_exc()}", file=log)
+            raise
 
 
 @app.command()
-def status(name: Name = "demo", root: Root = Path()) -> None:
-    """All trials of a run. Example: python -m experiments status --run demo"""
-    view.summary(console, name, open_ledger(root, name).rows())
+def status(
+    name: Name = "demo",
+    watch: Annotated[bool, typer.Option(help="renew the table every second until Ctrl-C")] = False,
+    root: Root = Path(),
+) -> None:
+    """All trials of a run, also while it runs. Example: python -m experiments status --run demo --watch"""
+    ledger = open_ledger(root, name)
+    if watch:
+        view.watch(console, ledger.rows)
+    view.summary(console, name, ledger.rows())
+
+
+@app.command()
+def restore(remote: str, run: str, root: Root = Path()) -> None:
+    """Bring a pushed run back on an empty machine. Example: python -m experiments restore backup night"""
+    count = mirror.restore(root, run, remote)
+    console.print(Text(f"run {run}: {count} trials are back; ./loop.sh --run {run} goes on"))
+    view.summary(console, run, open_ledger(root, run).rows())
 
 
 @app.command()
@@ -97,8 +163,8 @@ def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
 
 def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
     """The shell command that trains, packs and scores a trial's bundle without the harness."""
-    tier = PROFILES[profile]
-    shards = Path("shards") / profile
+    tier = PROFILES[profile].tier
+    shards = Path("shards") / PROFILES[profile].corpus
     environment = {
         **tier.target.environment,
         "PRESET": tier.target.preset,
@@ -119,8 +185,11 @@ def open_ledger(root: Path, name: str) -> Ledger:
 
 
 def main() -> None:
+    """Exit status 2: a person must act (loop.sh does not start again); 75: the same may work later."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill PID is Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell had it ignored
     try:
         app()
     except CaddieError as error:
         console.print(Text(one_line(str(error), 1000), "red"), soft_wrap=True)
-        raise SystemExit(1) from error
+        raise SystemExit(EXIT_LATER if isinstance(error, MachineError) else EXIT_PERSON) from error

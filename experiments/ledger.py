@@ -1,6 +1,7 @@
 """The run's memory: one SQLite file, intent before work, each row settled once and read-only after."""
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import LedgerError
+from experiments import filesystem
 from experiments.job import Measured
 from experiments.migrations import migrate
 from experiments.state import State
@@ -59,6 +61,8 @@ class Ledger:
         try:
             self.connection = sqlite3.connect(path, timeout=10.0)
             self.connection.execute("PRAGMA foreign_keys = ON")
+            self.connection.execute(f"PRAGMA journal_mode = {journal_mode(path.parent)}")
+            self.connection.execute("PRAGMA synchronous = FULL")  # what is settled survives a power cut
             migrate(self.connection)
         except sqlite3.Error as error:
             raise LedgerError(f"{path}: expected a ledger, found {error}") from error
@@ -124,6 +128,26 @@ class Ledger:
         )
         return dict(found.fetchall())
 
+    def export(self, number: int) -> dict[str, list[dict[str, object]]]:
+        """All that is known of one trial, as plain values by table."""
+        tables = {"trials": "number", "measurements": "trial", "stages": "trial"}
+        found = {}
+        for table, key in tables.items():
+            cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (number,))
+            names = [column[0] for column in cursor.description]
+            found[table] = [dict(zip(names, values, strict=True)) for values in cursor]
+        return found
+
+    def load(self, record: dict[str, list[dict[str, object]]]) -> None:
+        """What `export` gave, into a ledger that does not have that trial."""
+        with self.connection:
+            for table in ("trials", "measurements", "stages"):
+                for values in record[table]:
+                    if not all(re.fullmatch("[a-z_]+", name) for name in values):
+                        raise LedgerError(f"expected columns of {table}, got {sorted(values)}")
+                    names, marks = ", ".join(values), ", ".join("?" * len(values))
+                    self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
+
     def rows(self) -> list[Row]:
         return self._rows("ORDER BY number")
 
@@ -134,9 +158,12 @@ class Ledger:
         return found[0]
 
     def with_tree(self, tree: str) -> Row | None:
-        """An earlier trial of the same tree that was not ended by the machine."""
-        found = self._rows("WHERE tree = ? AND state NOT IN ('infra') ORDER BY number", (tree,))
-        return found[0] if found else None
+        """An earlier trial of the same tree that counts."""
+        return next((row for row in self._rows("WHERE tree = ? ORDER BY number", (tree,)) if row.state.counts), None)
+
+    def lost(self, tree: str) -> list[Row]:
+        """Trials of a tree that ended with the machine."""
+        return self._rows("WHERE tree = ? AND state = 'infra' ORDER BY number", (tree,))
 
     def incumbent(self) -> Row | None:
         """The newest kept trial, or the baseline."""
@@ -153,6 +180,11 @@ class Ledger:
             Row(**{**row, "state": State(row["state"]), "trials_can_read_text": bool(row["trials_can_read_text"])})
             for row in rows
         ]
+
+
+def journal_mode(folder: Path) -> str:
+    """WAL lets `status --watch` read beside the writer, but only where memory is shared (sqlite.org/wal.html)."""
+    return "WAL" if filesystem.kind(folder) in filesystem.LOCAL else "DELETE"
 
 
 def now() -> str:

@@ -10,20 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, NoProposal, Refused
+from data.errors import CaddieError, MachineError, NoProposal, Refused
 from experiments import runners
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
+from experiments.session import Session
 from experiments.state import State
 from experiments.tiers import PROFILES
-from experiments.trial import Bench, measure, run_trial, settle
+from experiments.trial import Bench, measure, run_trial, settle, settle_lost
 from experiments.workspace import Workspace
-from preflight import bundle, checks
+from preflight import bundle, checks, sandbox
 from preflight.sandbox import discard
 from preflight.text import one_line
 from preflight.walls import available_levels
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
+PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave behind
 PROPOSE_SECONDS = 900
 PROPOSAL_BYTES = 1 << 20
 INFRA_IN_A_ROW = 3
@@ -56,21 +58,30 @@ def open_bench(
     if ledger.fact("profile") is None:
         workspace.set_best(workspace.head())
         ledger.set_fact("profile", profile)
-    corpus = Corpus.open(root / "shards" / profile, verify=True)
-    tier, runner = PROFILES[profile], runners.runner("local")
+    corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
+    tier, runner = PROFILES[profile].tier, runners.runner("local")
     return Bench(run, folder, lock, workspace, ledger, profile, tier, corpus, runner, level, announce)
 
 
 def recover(bench: Bench) -> list[Row]:
-    """After any crash: what was under way becomes `infra`, and the incumbent is what the ledger says."""
+    """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
     lost = bench.ledger.unsettled()
+    for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
+        sandbox.clear(folder)
+    bench.workspace.unlock()
     for row in lost:
-        bench.ledger.settle(row.number, State.INFRA, detail="the controller ended before this trial did")
-        bench.workspace.drop(row.number)
+        settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
     incumbent = bench.ledger.incumbent()
     if incumbent and incumbent.commit_id:
         bench.workspace.set_best(incumbent.commit_id)
     return lost
+
+
+def stopped(bench: Bench) -> None:
+    """What a person's Ctrl-C left unsettled."""
+    for row in bench.ledger.unsettled():
+        settle_lost(bench, row.number, State.STOPPED, "stopped by a person")
+    sandbox.clear(bench.folder / PROPOSER_FOLDER)
 
 
 def baseline(bench: Bench) -> Row:
@@ -89,8 +100,8 @@ def baseline(bench: Bench) -> Row:
         if not report.passed:
             raise report.findings[0].refusal()
         measured = measure(bench, number, "the baseline", folder / bundle.NAME, UNLIMITED)
-    except BaseException as error:
-        bench.ledger.settle(number, State.INFRA, detail=one_line(f"baseline: {error or type(error).__name__}"))
+    except Exception as error:
+        settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
         if isinstance(error, Refused):
             raise CaddieError(f"the baseline cannot run: {error}") from error
         raise
@@ -119,6 +130,7 @@ def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str
     """Start generate_next.py as a process and return what it printed; raises NoProposal with its one line."""
     command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
     command += ["--proposer", proposer, *arguments]
+    sandbox.clear(bench.folder / PROPOSER_FOLDER)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ)
     except subprocess.TimeoutExpired as error:
@@ -138,18 +150,27 @@ def run(
     report: Callable[[Row], None],
     arguments: tuple[str, ...] = (),
     stop_file: Path | None = None,
+    session_name: str = "",
+    say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Run until `trials` have settled in this call, `hours` have passed, or nothing is left; says why it ended."""
-    started = time.monotonic()
-    recover(bench)
+    """Run until `trials` have settled, `hours` have passed, or nothing is left; says why it ended.
+
+    Calls with one session name are one order: trials and hours count from the first of them.
+    """
+    session = Session.begin(bench.ledger, session_name)
+    if pause := session.pause_seconds:
+        say(f"start {session.starts} since the last settled trial: waiting {pause} s")
+        time.sleep(pause)
+    for row in recover(bench):
+        report(bench.ledger.row(row.number))
     start = baseline(bench)
     report(start)
     limits = budget(bench, start)
-    settled = failures = 0
-    while settled < trials:
+    failures = 0
+    while (settled := session.settled(bench.ledger)) < trials:
         if stop_file and stop_file.exists():
             return f"the file {stop_file.name} asked for it"
-        if time.monotonic() - started > 3600 * hours:
+        if session.hours > hours:
             return f"{hours:g} hours are over"
         began = time.monotonic()
         try:
@@ -164,10 +185,10 @@ def run(
             recover(bench)
             report(bench.ledger.rows()[-1])
             if failures == INFRA_IN_A_ROW:
-                raise CaddieError(f"{failures} failures of the machine in a row, the last: {error}") from error
+                raise MachineError(f"{failures} failures of the machine in a row, the last: {error}") from error
             continue
         bench.ledger.add_stage(row.number, "propose", propose_seconds)
+        session.progress(bench.ledger)
         failures = 0
-        settled += 1
         report(row)
     return f"{settled} trials are settled"

@@ -58,6 +58,40 @@ class Proposal(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True)
 
 
+def edits_between(parent: Tree, tree: Tree) -> list[dict[str, str]]:
+    """Edits that turn one tree into the other; raises ProposalError for a file that is gone or no text."""
+    made = []
+    for path in sorted(parent.keys() | tree.keys()):
+        before, after = parent.get(path), tree.get(path)
+        if after is None:
+            raise ProposalError("bad_diff", f"{path}: is gone, and no edit can delete; leave an empty file behind")
+        if before != after:
+            try:
+                old, new = before.content.decode() if before else "", after.content.decode()
+            except UnicodeDecodeError as error:
+                raise ProposalError("bad_diff", f"{path}: expected UTF-8 text, found {error}") from error
+            made += [{"path": path, **hunk} for hunk in _hunks(old, new)]
+    return made
+
+
+def _hunks(before: str, after: str) -> list[dict[str, str]]:
+    """Search and replace from the last change to the first, each with as many lines around it as make it unique."""
+    lines, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
+    made = []
+    for tag, i1, i2, j1, j2 in reversed(difflib.SequenceMatcher(None, lines, new, autojunk=False).get_opcodes()):
+        if tag == "equal":
+            continue
+        head, tail, text = i1, i2, "".join(lines)
+        while head == tail or text.count("".join(lines[head:tail])) != 1:
+            if head == 0 and tail == len(lines):
+                return [{"content": after}]
+            head, tail = max(head - 1, 0), min(tail + 1, len(lines))
+        replaced = [*lines[head:i1], *new[j1:j2], *lines[i2:tail]]
+        made.append({"search": "".join(lines[head:tail]), "replace": "".join(replaced)})
+        lines[i1:i2] = new[j1:j2]
+    return made
+
+
 def title_of(text: str) -> str:
     """The title of a proposal that may not be one: how a row is named and a script knows what it has tried."""
     try:

@@ -24,8 +24,14 @@ class State(StrEnum):
     TIMEOUT_SCORE = "timeout(score)"
     TIMEOUT_SIZE = "timeout(size)"
     CRASH = "crash"
-    INFRA = "infra"  # the machine's fault: tried again, never blamed on the idea
+    INFRA = "infra"  # the machine's fault: tried again once, never blamed on the idea
+    STOPPED = "stopped"  # by a person: tried again
 
     @property
     def finished(self) -> bool:
         return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING, State.JUDGED)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the idea itself has been tried, as far as it goes."""
+        return self not in (State.INFRA, State.STOPPED)

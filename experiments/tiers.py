@@ -1,9 +1,11 @@
 """What a trial may cost, per profile: the only place, and nothing in base/ can change it."""
 
 from dataclasses import dataclass
+from math import inf
 
+from preflight.limits import EVALUATION_SECONDS, TRAIN_SECONDS
 from preflight.phases import Target
-from preflight.targets import POCKET
+from preflight.targets import EIGHT_H100, ONE_H100, POCKET
 
 
 @dataclass(frozen=True)
@@ -43,4 +45,52 @@ FULL_POCKET = Tier(
     expected_minutes=1.2,
 )
 
-PROFILES = {"pocket": FULL_POCKET}
+FULL_H100 = Tier(
+    name="full",
+    target=ONE_H100,
+    split="dev",
+    seeds=(1337,),
+    train_wall_seconds=TRAIN_SECONDS,
+    score_wall_seconds=EVALUATION_SECONDS,
+    train_cpu_slack=inf,
+    score_cpu_slack=inf,
+    largest_block=1 << 20,
+    proof_tokens=1 << 20,
+    proof_places=256,
+    smooth_bound_bpb=0.001,
+    margin_bpb=0.002,
+    expected_minutes=14,
+)
+FULL_8XH100 = Tier(
+    name="full",
+    target=EIGHT_H100,
+    split="dev",
+    seeds=(1337,),
+    train_wall_seconds=TRAIN_SECONDS + 10,  # the program stops itself at 600 s; closing weights.bin takes a moment
+    score_wall_seconds=EVALUATION_SECONDS,
+    train_cpu_slack=inf,
+    score_cpu_slack=inf,
+    largest_block=1 << 20,
+    proof_tokens=1 << 20,
+    proof_places=256,
+    smooth_bound_bpb=0.001,
+    margin_bpb=0.002,
+    expected_minutes=17,
+)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A machine: the tier that searches on it, the corpus it needs, and what an hour of it costs."""
+
+    tier: Tier
+    corpus: str  # a folder of shards/
+    gpus: int
+    dollars_per_hour: float
+
+
+PROFILES = {
+    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0),
+    "h100": Profile(FULL_H100, "sp1024", gpus=1, dollars_per_hour=3.0),  # on-demand H100 SXM, 2026
+    "8xh100": Profile(FULL_8XH100, "sp1024", gpus=8, dollars_per_hour=24.0),
+}

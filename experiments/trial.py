@@ -1,5 +1,6 @@
 """One trial: a proposal becomes a tree, passes preflight, is measured, judged, committed and settled."""
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from preflight.sandbox import discard
 from preflight.text import one_line, quoted
 from preflight.tree import Tree
 
+LOST_TWICE = 2
 KNOB_FILES = {"base/config.py", "base/presets.py"}
 
 
@@ -115,9 +117,30 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
         return settle(bench, number, tree, state, measured, delta_bpb=judgement.delta_bpb, detail=judgement.reason)
     except Refused as refusal:
         return settle(bench, number, tree, State(refusal.verdict), detail=str(refusal))
-    except BaseException as error:
-        bench.ledger.settle(number, State.INFRA, detail=one_line(str(error) or type(error).__name__))
+    except KeyboardInterrupt:
+        settle_lost(bench, number, State.STOPPED, "stopped by a person")
         raise
+    except BaseException as error:
+        settle_lost(bench, number, State.INFRA, str(error) or type(error).__name__)
+        raise
+
+
+def settle_lost(bench: Bench, number: int, state: State, why: str) -> None:
+    """End a row that says nothing about its idea, if it is not settled already."""
+    with undisturbed():
+        if not bench.ledger.row(number).state.finished:
+            bench.ledger.settle(number, state, detail=one_line(why, 1000))
+            bench.workspace.drop(number)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Bookkeeping: Ctrl-C and kill wait until it is done, for git as well, which inherits the mask."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def measure(bench: Bench, number: int, title: str, program: Path, budget: Budget) -> list[Measured]:
@@ -138,6 +161,13 @@ def settle(
     bench: Bench, number: int, tree: str | None, state: State, measured: list[Measured] | None = None, **columns: object
 ) -> Row:
     """Write the one commit and end the row; the incumbent moves to what was kept."""
+    with undisturbed():
+        return _settle(bench, number, tree, state, measured or [], **columns)
+
+
+def _settle(
+    bench: Bench, number: int, tree: str | None, state: State, measured: list[Measured], **columns: object
+) -> Row:
     started = time.monotonic()
     row = bench.ledger.row(number)
     values: dict[str, object] = {**columns, "detail": one_line(str(columns.get("detail", "")), 1000)}
@@ -152,7 +182,7 @@ def settle(
         values["commit_id"] = row.parent
     else:
         tree = tree or bench.workspace.tree_of(row.parent)
-        seeds = [one.seed for one in measured or []]
+        seeds = [one.seed for one in measured]
         message = commit_message(row, state, tree, values, seeds)
         values["commit_id"] = bench.workspace.commit(number, tree, row.parent, message)
     # The branch moves before the row ends: a crash between the two is mended by `recover`, which trusts the row.
@@ -201,6 +231,9 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     bench.workspace.hold(number, tree)
     if is_no_op(sources, before):
         raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
+    if len(lost := bench.ledger.lost(tree)) >= LOST_TWICE:
+        numbers = " and ".join(f"{row.number:04d}" for row in lost)
+        raise ProposalError("duplicate", f"trials {numbers} of this tree ended with the machine; not a third time")
     if earlier:
         outcome = f"{earlier.state} at {earlier.val_bpb:.4f} bpb" if earlier.val_bpb else str(earlier.state)
         raise ProposalError("duplicate", f"this tree is trial {earlier.number:04d} ({outcome}); expected a new one")

@@ -4,9 +4,13 @@ Everything that came from a proposal or a program is shown through `text.one_lin
 """
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TextIO
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.live import Live
 from rich.status import Status
 from rich.table import Table
 from rich.text import Text
@@ -15,39 +19,68 @@ from experiments.ledger import Row
 from experiments.state import State
 from preflight.text import one_line
 
+WATCH_SECONDS = 1.0
 STYLES = {State.KEPT: "green", State.BASELINE: "cyan", State.DISCARDED: "dim", State.DISHONEST: "bold red"}
 
 
 class Progress:
-    """A spinner with the running stage in a terminal, plain lines otherwise."""
+    """Where a run says what it does: a spinner in a terminal, lines elsewhere, and always the run's log file.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    The screen may go away in the night (a closed laptop, a lost connection); the file goes on.
+    """
+
+    def __init__(self, console: Console, log: TextIO) -> None:
+        self.console: Console | None = console
+        self.log = log
         self.status: Status | None = None
-        self.started = time.monotonic()
 
     def announce(self, number: int, title: str, stage: str) -> None:
-        line = Text(f"trial {number:04d}  {stage:<9}  {one_line(title, 60)}")
-        if not self.console.is_terminal:
-            self.console.print(Text(f"[{time.monotonic() - self.started:6.1f} s] ") + line)
-        elif self.status is None:
-            self.status = self.console.status(line)
-            self.status.start()
+        line = f"trial {number:04d}  {stage:<9}  {one_line(title, 60)}"
+        if self.console and self.console.is_terminal:
+            self._write(line)
+            self._screen(lambda console: self._spin(console, Text(line)))
         else:
-            self.status.update(line)
+            self.say(line)
 
     def report(self, row: Row) -> None:
         """One settled trial."""
-        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else one_line(row.detail, 100)
+        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else one_line(row.detail, 200)
         delta = f" ({row.delta_bpb:+.4f})" if row.delta_bpb is not None else ""
-        verdict = Text(str(row.state), STYLES.get(row.state, "yellow"))
-        self.console.print(
-            Text(f"trial {row.number:04d}  ") + verdict + Text(f"  {one_line(row.title, 60)}: {numbers}{delta}")
-        )
+        style = STYLES.get(row.state, "yellow")
+        self.say(f"trial {row.number:04d}  {row.state}  {one_line(row.title, 60)}: {numbers}{delta}", style)
+
+    def say(self, line: str, style: str = "") -> None:
+        """One line on the screen and in the log."""
+        self._write(line)
+        stamp = "" if self.console and self.console.is_terminal else f"{datetime.now():%H:%M:%S}  "
+        self._screen(lambda console: console.print(Text(stamp) + Text(line, style), soft_wrap=True))
+
+    def show(self, draw: Callable[[Console], None]) -> None:
+        """Something larger, such as the table: on the screen, and in the log as text."""
+        draw(Console(file=self.log, width=120))
+        self.log.flush()
+        self._screen(draw)
 
     def stop(self) -> None:
         if self.status is not None:
-            self.status.stop()
+            self._screen(lambda _: self.status.stop() if self.status else None)
+
+    def _spin(self, console: Console, line: Text) -> None:
+        if self.status is None:
+            self.status = console.status(line)
+            self.status.start()
+        self.status.update(line)
+
+    def _write(self, line: str) -> None:
+        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {line}", file=self.log, flush=True)
+
+    def _screen(self, draw: Callable[[Console], None]) -> None:
+        if self.console:
+            try:
+                draw(self.console)
+            except OSError as error:
+                self.console = None
+                self._write(f"the screen is gone ({error.strerror}); this file goes on")
 
 
 def table(rows: Iterable[Row]) -> Table:
@@ -73,8 +106,9 @@ def table(rows: Iterable[Row]) -> Table:
 
 
 def summary(console: Console, run: str, rows: list[Row]) -> None:
-    """The table, what its bounds mean, and what to type next."""
+    """The table, the night in a sentence, what its bounds mean, and what to type next."""
     console.print(table(rows))
+    console.print(Text(sentence(rows), "bold"))
     proved = [row for row in rows if row.honesty_bpb is not None]
     if proved:
         console.print(
@@ -89,17 +123,46 @@ def summary(console: Console, run: str, rows: list[Row]) -> None:
         )
     levels = sorted({row.sandbox_level for row in rows})
     console.print(Text(f"sandbox level: {', '.join(levels)}", "dim"))
-    best = next((row for row in reversed(rows) if row.state in (State.KEPT, State.BASELINE)), None)
+    best = incumbent(rows)
     number = best.number if best else 0
     console.print(Text("next:", "bold"))
     for command in (
         f"git log --graph experiments/{run}/best",
-        f".venv/bin/python -m experiments status --run {run}",
+        f".venv/bin/python -m experiments status --run {run} --watch",
         f".venv/bin/python -m experiments show {number} --run {run}",
         f".venv/bin/python -m experiments diff {max(number, 1)} --run {run}",
+        f"less trials/{run}/loop.log",
         f"./loop.sh --trials 3 --run {run}",
     ):
         console.print(Text(f"  {command}"), soft_wrap=True)
+
+
+def sentence(rows: list[Row]) -> str:
+    """How many of what, and how far: `12 trials: 2 kept, 9 discarded, 1 crash; 1.9354 to 1.9038 bpb (trial 0002)`."""
+    counts = Counter(str(row.state) for row in rows if row.state is not State.BASELINE and row.state.finished)
+    told = f"{counts.total()} trials" + (": " if counts else "")
+    told += ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    first, best = next((row for row in rows if row.state is State.BASELINE), None), incumbent(rows)
+    if first and best and first.val_bpb is not None and best.val_bpb is not None:
+        told += f"; {first.val_bpb:.4f} to {best.val_bpb:.4f} bpb (trial {best.number:04d})"
+    running = [row for row in rows if not row.state.finished]
+    told += f"; trial {running[-1].number:04d} is at {running[-1].state}" if running else ""
+    return told
+
+
+def incumbent(rows: list[Row]) -> Row | None:
+    return next((row for row in reversed(rows) if row.state in (State.KEPT, State.BASELINE)), None)
+
+
+def watch(console: Console, read: Callable[[], list[Row]]) -> None:
+    """The table and its sentence, renewed until Ctrl-C; newest trials at the bottom, as many as the screen has room."""
+    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+        while True:
+            rows = read()
+            room = max(console.height - 6, 5)
+            hidden = Text(f"… {len(rows) - room} earlier trials" if len(rows) > room else "", "dim")
+            live.update(Group(hidden, table(rows[-room:]), Text(sentence(rows), "bold")), refresh=True)
+            time.sleep(WATCH_SECONDS)
 
 
 def detail(console: Console, row: Row, stages: dict[str, float], extra: list[str]) -> None:

@@ -6,18 +6,21 @@ hooks and signing are off for our own commands, and only refs of this run move.
     refs/caddie/<run>/0042          the tree of trial 42, held before anything runs
     experiments/<run>/0042          its one commit, written when the verdict is known
     experiments/<run>/best          the incumbent
+    refs/caddie/<run>/ledger        the ledger's mirror (experiments/mirror.py), only where a run is pushed
 """
 
 import os
+import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import git
 
 from data.errors import WorkspaceError
-from preflight.tree import Source, Tree
+from preflight.tree import PLAIN, Source, Tree
 
+TRANSFER_SECONDS = 600
 NO_REF = "0" * 40
 IDENTITY = {
     "GIT_AUTHOR_NAME": "caddie",
@@ -33,6 +36,7 @@ class Workspace:
 
     def __init__(self, root: Path, run: str) -> None:
         self.root, self.run = root, run
+        self.scratch = root / "trials" / run / "scratch"
         try:
             self.git = git.Git(str(root))
             self.git_dir = Path(self._git("rev-parse", "--absolute-git-dir"))
@@ -49,6 +53,26 @@ class Workspace:
 
     def tree_of(self, commit: str) -> str:
         return self._git("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+    def resolve(self, ref: str) -> str | None:
+        """The object a ref points to, if there is such a ref."""
+        return self._git("for-each-ref", "--format=%(objectname)", ref) or None
+
+    def listing(self, commit: str) -> dict[str, str]:
+        """Every file of a commit with the id of its blob."""
+        entries = [line for line in self._git("ls-tree", "-r", "-z", commit).split("\0") if line]
+        return {path: head.split(" ")[2] for head, path in (entry.split("\t", 1) for entry in entries)}
+
+    def blob(self, blob: str) -> bytes:
+        return self._git_bytes("cat-file", "blob", blob)
+
+    def push(self, remote: str) -> None:
+        """Send this run's branches and refs; never forced, so two machines under one name are told apart."""
+        self._transfer("push", "--quiet", "--end-of-options", remote, *self._refspecs())
+
+    def fetch(self, remote: str) -> None:
+        """Bring this run's branches and refs from a remote."""
+        self._transfer("fetch", "--quiet", "--no-tags", "--end-of-options", remote, *self._refspecs())
 
     def best(self) -> str:
         return self.commit_of(f"refs/heads/experiments/{self.run}/best")
@@ -69,12 +93,24 @@ class Workspace:
 
     def write(self, tree: Mapping[str, Source], parent: str) -> str:
         """The parent's whole tree with base/ replaced; returns the id of the new tree."""
-        with tempfile.TemporaryDirectory() as scratch:
+        before = self.read(parent)
+        changed = {path: source for path, source in tree.items() if before.get(path) != source}
+        return self._tree(parent, changed, gone=[path for path in before if path not in tree])
+
+    def record(self, ref: str, files: Mapping[str, bytes], parent: str | None, message: str) -> None:
+        """A commit on `ref` that adds or renews files, if the ref is still at `parent`."""
+        tree = self._tree(parent, {path: Source(PLAIN, content) for path, content in files.items()})
+        parents = ("-p", parent) if parent else ()
+        commit = self._git("commit-tree", tree, *parents, "-m", message, env=IDENTITY)
+        self._git("update-ref", ref, commit, parent or NO_REF)
+
+    def _tree(self, parent: str | None, changed: Mapping[str, Source], gone: Iterable[str] = ()) -> str:
+        """A tree like the parent's with some files changed, made in an index of its own."""
+        with self._scratch() as scratch:
             environment = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-            before = self.read(parent)
-            self._git("read-tree", parent, env=environment)
-            changed = {path: source for path, source in tree.items() if before.get(path) != source}
-            lines = [f"0 {NO_REF}\t{path}" for path in before if path not in tree]
+            if parent:
+                self._git("read-tree", parent, env=environment)
+            lines = [f"0 {NO_REF}\t{path}" for path in gone]
             for number, (path, source) in enumerate(changed.items()):
                 file = Path(scratch) / str(number)
                 file.write_bytes(source.content)
@@ -92,10 +128,10 @@ class Workspace:
 
     def commit(self, number: int, tree: str, parent: str, message: str) -> str:
         """The one commit of a trial, on its own branch."""
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:
-            file.write(message)
-            file.flush()
-            commit = self._git("commit-tree", tree, "-p", parent, "-F", file.name, env=IDENTITY)
+        with self._scratch() as scratch:
+            file = Path(scratch) / "message"
+            file.write_text(message, encoding="utf-8")
+            commit = self._git("commit-tree", tree, "-p", parent, "-F", str(file), env=IDENTITY)
         self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit)
         return commit
 
@@ -106,19 +142,44 @@ class Workspace:
         """Forget the branch of a trial that did not settle; its tree stays held."""
         self._git("update-ref", "-d", f"refs/heads/experiments/{self.run}/{number:04d}")
 
+    def unlock(self) -> None:
+        """Remove what a git that was killed left of this run; the caller holds the run, so nobody else is at it."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        common = Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir"))
+        for folder in (common / "refs" / "heads" / "experiments" / self.run, common / "refs" / "caddie" / self.run):
+            for lock in folder.glob("*.lock"):
+                lock.unlink(missing_ok=True)
+
     def diff(self, one: str, other: str) -> str:
         """The change of base/ between two commits."""
         return self._git("diff", "--no-ext-diff", "--no-textconv", one, other, "--", "base")
 
+    def _scratch(self) -> tempfile.TemporaryDirectory[str]:
+        """A temporary folder inside the run's own, so that a kill leaves nothing elsewhere."""
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self.scratch)
+
+    def _refspecs(self) -> list[str]:
+        mine = (f"refs/heads/experiments/{self.run}/*", f"refs/caddie/{self.run}/*")
+        return [f"{refs}:{refs}" for refs in mine]
+
+    def _transfer(self, *arguments: str) -> None:
+        """A git command that may hang on a network or ask for a password: neither for ever, nor at all."""
+        environment = {
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
+        }
+        self._git(*arguments, env=environment, program=("timeout", str(TRANSFER_SECONDS), "git"))
+
     def _git(self, *arguments: str, **options: object) -> str:
-        return self._execute(arguments, **options).decode("utf-8", "surrogateescape").strip("\n")
+        return self._execute(arguments, ("git",), **options).decode("utf-8", "surrogateescape").strip("\n")
 
     def _git_bytes(self, *arguments: str) -> bytes:
-        return self._execute(arguments, strip_newline_in_stdout=False)
+        return self._execute(arguments, ("git",), strip_newline_in_stdout=False)
 
-    def _execute(self, arguments: tuple[str, ...], **options: object) -> bytes:
+    def _execute(self, arguments: tuple[str, ...], program: tuple[str, ...], **options: object) -> bytes:
         try:
-            output = self.git.execute(["git", *OURS, *arguments], stdout_as_string=False, **options)  # type: ignore[call-overload]
+            output = self.git.execute([*program, *OURS, *arguments], stdout_as_string=False, **options)  # type: ignore[call-overload]
         except git.GitCommandError as error:
             reason = str(error.stderr).strip().strip("'")
             raise WorkspaceError(f"git {' '.join(arguments[:2])} failed: {reason}") from error

@@ -1,6 +1,7 @@
 """Each phase of a candidate as a sandboxed job, and what its end means in the ledger's words."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from preflight.sandbox import Job, Limits, Outcome
 from preflight.text import tail
 
 EXIT_NOT_FINITE, EXIT_OVERSIZE = 3, 4  # base/protocol.py
+KILLED = (-9, 128 + 9)  # SIGKILL; as bubblewrap passes it on
 ENDED_BY = {
     "memory": ("oom", "memory"),
     "disk": ("crash", "disk space or number of files"),
@@ -28,6 +30,7 @@ class Target:
     ranks: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)  # overrides the preset
     memory_bytes: int = 8 << 30
+    temporary_bytes: int = 256 << 20  # of /tmp and /dev/shm each: compiler caches, messages between ranks
 
 
 @dataclass(frozen=True)
@@ -54,14 +57,15 @@ class Candidate:
         release: tuple[Path, Path] | None = None,
     ) -> Job:
         """The bundle's `phase`; it sees itself and `readable`, and every rank of the target in train and score."""
+        ranks = self.target.ranks if phase in ("train", "score") else 1
         return Job(
-            arguments=(str(self.bundle), phase, *arguments),
+            command=(*interpreter(ranks), str(self.bundle), phase, *arguments),
             folder=folder,
-            limits=replace(limits, memory_bytes=self.target.memory_bytes),
+            limits=replace(limits, memory_bytes=self.target.memory_bytes, temporary_bytes=self.target.temporary_bytes),
             readable=(self.bundle, *readable),
             environment={**self.target.environment, "PRESET": self.target.preset, **(environment or {})},
             release=release,
-            ranks=self.target.ranks if phase in ("train", "score") else 1,
+            ranks=ranks,
             level=self.level,
         )
 
@@ -98,6 +102,13 @@ class Candidate:
         return self.job("score", folder, limits, *arguments, readable=(artifact, tokenizer))
 
 
+def interpreter(ranks: int) -> tuple[str, ...]:
+    """What runs a program on that many ranks of this machine."""
+    if ranks == 1:
+        return (sys.executable,)
+    return (sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}")
+
+
 def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> None:
     """Raise Refused unless the job ended by itself and well; `quote_log` adds its last telling line."""
     if outcome.ok:
@@ -108,6 +119,8 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
         used, limit = (getattr(side, f"{outcome.reason}_seconds") for side in (outcome, job.limits))
         what = f"{outcome.reason.replace('_', ' ')} seconds"
         raise Refused(f"timeout({phase})", f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
+    if not outcome.reason and outcome.status in KILLED:
+        raise SandboxError(f"{phase} was killed from outside, as the kernel does when memory runs out")
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]

@@ -1,6 +1,7 @@
 """A process and all its descendants, as the kernel counts them: who lives, CPU seconds, memory, and an end to all."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import stat
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
+PR_SET_PDEATHSIG = 1
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -71,6 +73,31 @@ def end(root: int) -> None:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
+
+
+def end_marked(variable: str) -> None:
+    """Kill every process that was started with this NAME=VALUE in its environment, wherever it hangs now."""
+    wanted = variable.encode()
+    while marked := [pid for pid in _processes() if wanted in _environment(pid)]:
+        for pid in marked:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def die_with_parent() -> None:
+    """From here on the caller ends when its parent does, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _processes() -> list[int]:
+    return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
+
+
+def _environment(pid: int) -> list[bytes]:
+    """What a process was started with; empty for one that is gone, a zombie, or somebody else's."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    return []
 
 
 def stat_fields(pid: int) -> list[str]:

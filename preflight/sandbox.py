@@ -4,6 +4,7 @@ The walls themselves are in preflight/walls.py; preflight/warden.py is the proce
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +21,7 @@ from data.errors import Refused, SandboxError
 from preflight import process_tree, syscalls
 from preflight.walls import clean_environment, wrap
 
+LOCK_NAME = "warden.lock"  # held while the job's warden lives
 SOCKET_NAME = "socket"  # in OUT, which is the candidate's working directory
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -34,6 +36,7 @@ class Limits:
     setup_cpu_seconds: float = 120.0  # before OUT/ready
     memory_bytes: int = 8 << 30
     disk_bytes: int = 1 << 30
+    temporary_bytes: int = 256 << 20  # of /tmp and /dev/shm each, where they are file systems of their own
     files: int = 2_000
     log_bytes: int = 4 << 20
     processes: int = 64
@@ -44,13 +47,15 @@ class Limits:
 class Job:
     """One phase of a candidate, as a foreign program: its command, its view of the disk, its limits."""
 
-    arguments: tuple[str, ...]  # of the bundle, after the interpreter
+    command: tuple[str, ...]
     folder: Path  # of this job alone: out/, log.txt and scratch/ are made below it
     limits: Limits
     readable: tuple[Path, ...] = ()  # files and folders, at their own paths
     environment: Mapping[str, str] = field(default_factory=dict)  # added to the allow-list
     release: tuple[Path, Path] | None = None  # shards to link, and the readable folder they appear in
-    ranks: int = 1
+    ranks: int = 1  # several meet on loopback
+    internet: bool = False  # for a proposer's program, never for a candidate
+    stdin: Path | None = None
     level: str = "none"
 
     @property
@@ -83,8 +88,9 @@ class Outcome:
 class Running:
     """A started job; `socket` is the harness's end of its conversation, or where the candidate will connect."""
 
-    def __init__(self, process: "subprocess.Popen[str]", ours: socket.socket | None, listening: bool) -> None:
-        self.process, self.socket, self.listening = process, ours, listening
+    def __init__(self, job: Job, process: "subprocess.Popen[str]", ours: socket.socket | None) -> None:
+        self.job, self.process, self.socket = job, process, ours
+        self.listening = job.ranks > 1
         self._outcome: Outcome | None = None
 
     def connect(self) -> socket.socket | None:
@@ -110,6 +116,7 @@ class Running:
             try:
                 self._outcome = Outcome(**json.loads(report))
             except (ValueError, TypeError) as error:
+                process_tree.end_marked(marker(self.job.folder))
                 raise SandboxError(f"the warden ended with {self.process.returncode} and no report") from error
         return self._outcome
 
@@ -141,7 +148,7 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     if converse and job.ranks > 1:
         ours = _listen(job.out)
     calls = os.memfd_create("system call filter")
-    os.write(calls, syscalls.program(groups=job.ranks > 1))
+    os.write(calls, syscalls.program(groups=job.ranks > 1 or job.internet))
     os.lseek(calls, 0, os.SEEK_SET)
     handed = (calls, theirs.fileno()) if theirs else (calls,)
     process = subprocess.Popen(
@@ -161,7 +168,7 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     os.close(calls)
     if theirs:
         theirs.close()
-    running = Running(process, ours, listening=job.ranks > 1)
+    running = Running(job, process, ours)
     try:
         yield running
     finally:
@@ -170,6 +177,22 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
         if running.socket:
             running.socket.close()
         discard(scratch)
+
+
+def clear(folder: Path) -> None:
+    """Remove a folder in which a harness that was killed may have left jobs, once they are over."""
+    for path, folders, files in os.walk(folder):
+        if LOCK_NAME in files:  # the folder of a job; below it stands only what its candidate made
+            folders.clear()
+            with (Path(path) / LOCK_NAME).open() as held:
+                fcntl.flock(held, fcntl.LOCK_EX)  # its warden ends with the harness, and has it until then
+            process_tree.end_marked(marker(Path(path)))  # a warden that was killed too leaves these
+    discard(folder)
+
+
+def marker(folder: Path) -> str:
+    """In the environment of every process of a job."""
+    return f"CADDIE_JOB={folder}"
 
 
 def discard(folder: Path) -> None:
@@ -220,26 +243,24 @@ def _warden_job(job: Job, scratch: Path, handed: tuple[int, ...]) -> dict[str, o
     """The warden's orders; `handed` are the descriptors of the system call filter and, maybe, of the socket."""
     temporary = Path("/tmp") if job.level == "namespace" else scratch
     address = f"fd:{handed[-1]}" if job.ranks == 1 else SOCKET_NAME
-    command = [argument.replace("{socket}", address) for argument in _program(job)]
-    command = wrap(command, job.level, job.readable, job.out, scratch, handed[0], network=job.ranks > 1)
+    command = [argument.replace("{socket}", address) for argument in job.command]
+    network = "internet" if job.internet else "loopback" if job.ranks > 1 else "none"
+    command = wrap(command, job.level, job.readable, job.out, scratch, handed[0], network, job.limits.temporary_bytes)
     return {
         "command": command,
         "environment": {
             **clean_environment(temporary),
             **({"GLOO_SOCKET_IFNAME": "lo"} if job.ranks > 1 else {}),
             **job.environment,
+            **dict([marker(job.folder).split("=", 1)]),
         },
+        "lock": str(job.folder / LOCK_NAME),
+        "parent": os.getpid(),
         "out": str(job.out),
         "log": str(job.log),
         "writable": [str(job.out), str(scratch)],
         "release": [str(path) for path in job.release] if job.release else [],
+        "stdin": str(job.stdin or os.devnull),
         "pass_fds": handed,
         "limits": asdict(job.limits),
     }
-
-
-def _program(job: Job) -> list[str]:
-    if job.ranks == 1:
-        return [sys.executable, *job.arguments]
-    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={job.ranks}"]
-    return [sys.executable, *launcher, *job.arguments]

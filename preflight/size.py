@@ -8,9 +8,11 @@ import json
 from pathlib import Path
 
 from data.errors import Refused
+from preflight import bundle
 from preflight.finding import Finding
-from preflight.phases import Candidate, require
-from preflight.sandbox import Limits, run
+from preflight.phases import Candidate, Target, require
+from preflight.sandbox import Limits, discard, run, take
+from preflight.tree import Tree
 
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60)
 SLACK = 0.9  # of the smoke run's model: training may still make it a little more compressible
@@ -35,3 +37,24 @@ def check(code_bytes: int, model_bytes: int, cap_bytes: int) -> list[Finding]:
     if smallest <= cap_bytes:
         return []
     return [Finding("oversize", "size", f"at least {smallest:,} bytes", f"at most {cap_bytes:,} with the code")]
+
+
+def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int:
+    """Code and model of a tree as initialised, by its own account: no score hangs on it; raises Refused.
+
+    Zero-initialised parts pack to nothing, so this is only good for ratios between models of one family. `folder` is
+    used and removed.
+    """
+    folder.mkdir(parents=True)
+    program = folder / bundle.NAME
+    program.write_bytes(bundle.build(tree))
+    work = folder / "size"
+    job = Candidate(program, target, level).job("size", work, LIMITS, "--out", str(work / "out"))
+    try:
+        require(job, run(job), "size")
+        take(job.out, "size.json", 1 << 16, folder / "size.json")
+        return program.stat().st_size + int(json.loads((folder / "size.json").read_text())["model_bytes"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Refused("crash", f"size: expected model_bytes in size.json, found {type(error).__name__}") from error
+    finally:
+        discard(folder)

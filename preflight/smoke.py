@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.corpus import Corpus
-from data.shards import write_shard
+from data.shards import read_shard, write_shard
 from preflight import size
 from preflight.conversation import first_pass, hold
 from preflight.phases import Candidate, require
@@ -22,7 +22,7 @@ LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 
 def train_and_pack(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Path:
     """A few steps to an artifact, whose path is returned; raises Refused."""
-    stream = corpus.tokens("train")
+    stream = read_shard(corpus.shards("train")[0])
     batch_tokens = int(candidate.target.environment.get("BATCH_TOKENS", 1 << 16))
     shards = folder / "shards"
     shards.mkdir(parents=True)
@@ -47,7 +47,7 @@ def converse(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path)
     One process holds both halves to save a start: the trial's own proof uses a second one.
     """
     rng = np.random.default_rng()  # cuts and places must not be foreseeable
-    tokens = corpus.tokens("train")[-TOKENS:]
+    tokens = read_shard(corpus.shards("train")[-1])[-TOKENS:]
     job = candidate.score(folder / "score", LIMITS, artifact, corpus.tokenizer)
     with hold(job, corpus.manifest.vocab_size, LIMITS.wall_seconds, quote_log=True) as (conversation, _):
         losses = first_pass(conversation, tokens, rng, TOKENS // 2)

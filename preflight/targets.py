@@ -4,7 +4,7 @@ A thread count is part of a result: it fixes the order of floating-point sums. O
 run the pocket model on a shared machine (dev/benchmarks/pocket.md), and counts the same CPU seconds every time.
 """
 
-from preflight.limits import ARTIFACT_BYTES
+from preflight.limits import ARTIFACT_BYTES, TRAIN_SECONDS
 from preflight.phases import Target
 
 # Freed tensors stay with the process: giving them back and faulting them in again costs a fifth of a pocket step.
@@ -23,6 +23,21 @@ POCKET = Target(
         "MAX_WALLCLOCK_SECONDS": "0",
     },
 )
-TARGETS = {"pocket": POCKET}
+ONE_H100 = Target(
+    preset="baseline",
+    cap_bytes=ARTIFACT_BYTES,
+    environment={"ITERATIONS": "1000", "BATCH_TOKENS": "524288", "MAX_WALLCLOCK_SECONDS": "0", "COMPILE": "1"},
+    memory_bytes=48 << 30,
+    temporary_bytes=8 << 30,
+)
+EIGHT_H100 = Target(
+    preset="baseline",
+    cap_bytes=ARTIFACT_BYTES,
+    ranks=8,
+    environment={"MAX_WALLCLOCK_SECONDS": f"{TRAIN_SECONDS:g}", "COMPILE": "1"},
+    memory_bytes=256 << 30,
+    temporary_bytes=32 << 30,
+)
+TARGETS = {"pocket": POCKET, "h100": ONE_H100, "8xh100": EIGHT_H100}
 
 assert all(target.cap_bytes <= ARTIFACT_BYTES for target in TARGETS.values())

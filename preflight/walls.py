@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from data.errors import SandboxError
@@ -31,8 +32,8 @@ SYSTEM = (
     "/etc/nsswitch.conf",
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
+INTERNET_FACTS = tuple(map(Path, ("/etc/resolv.conf", "/etc/ssl", "/etc/ca-certificates", "/etc/pki")))
 KERNEL_FACTS = ("/proc/cpuinfo", "/proc/meminfo", "/proc/self", "/sys/devices", "/sys/bus/pci", "/sys/class/net")
-TMPFS_BYTES = 1 << 28
 
 
 @functools.cache
@@ -47,23 +48,33 @@ def available_levels() -> tuple[str, ...]:
 
 
 def wrap(
-    command: list[str], level: str, readable: tuple[Path, ...], out: Path, scratch: Path, calls: int, network: bool
+    command: list[str],
+    level: str,
+    readable: tuple[Path, ...],
+    out: Path,
+    scratch: Path,
+    calls: int,
+    network: str,
+    temporary_bytes: int,
 ) -> list[str]:
     """`command` behind the walls of `level`: it reads the system, Python and `readable`, and writes `out`.
 
     `scratch` is its temporary folder where it has no file system of its own, `calls` an open system call filter;
-    `network` lets ranks meet on loopback.
+    `network` is none, loopback (where ranks meet) or internet (a proposer's program).
     """
     readable = (*readable, *_interpreter())
+    if network == "internet":
+        readable += tuple(path for path in INTERNET_FACTS if path.exists())
     if level == "namespace":
-        return [*_bubblewrap(readable, out, calls), *command]
+        share = ["--share-net"] if network == "internet" else []
+        return [*_bubblewrap(readable, out, calls, temporary_bytes, share), *command]
     if level == "landlock":
         read = [*SYSTEM, *KERNEL_FACTS, *map(str, readable)]
         write = [str(out), str(scratch), *DEVICES, *_gpu_devices()]
-        more: list[syscalls.Calls] = [syscalls.ATTRIBUTES, {} if network else syscalls.SOCKETS]
-        more += [syscalls.SIGNALS] if landlock.abi() < 6 and not network else []
-        program = syscalls.program(*more, groups=network)
-        spec = json.dumps({"read": read, "write": write, "network": network, "filter": program.hex()})
+        more: list[syscalls.Calls] = [syscalls.ATTRIBUTES, syscalls.SOCKETS if network == "none" else {}]
+        more += [syscalls.SIGNALS] if landlock.abi() < 6 and network == "none" else []
+        program = syscalls.program(*more, groups=network != "none")
+        spec = json.dumps({"read": read, "write": write, "network": network != "none", "filter": program.hex()})
         return [sys.executable, "-I", "-S", landlock.__file__, spec, "--", *command]
     if level != "none":
         raise SandboxError(f"unknown sandbox level {level!r}; expected one of {', '.join(LEVELS)}")
@@ -96,9 +107,15 @@ def _gpu_devices() -> list[str]:
     return [str(path) for path in sorted(Path("/dev").glob("nvidia*"))]
 
 
-def _bubblewrap(readable: tuple[Path, ...], out: Path, calls: int | None = None) -> list[str]:
+def _bubblewrap(
+    readable: tuple[Path, ...],
+    out: Path,
+    calls: int | None = None,
+    temporary_bytes: int = 1 << 20,
+    share: Iterable[str] = (),
+) -> list[str]:
     """The bubblewrap command line up to the program: an empty root, then only what is named."""
-    arguments = ["bwrap", "--unshare-all", "--die-with-parent", "--cap-drop", "ALL", "--hostname", "localhost"]
+    arguments = ["bwrap", "--unshare-all", *share, "--die-with-parent", "--cap-drop", "ALL", "--hostname", "localhost"]
     for path in map(Path, SYSTEM):
         if path.is_symlink() and path.parent == Path("/"):
             arguments += ["--symlink", str(path.readlink()), str(path)]
@@ -108,7 +125,7 @@ def _bubblewrap(readable: tuple[Path, ...], out: Path, calls: int | None = None)
     for device in _gpu_devices():
         arguments += ["--dev-bind", device, device]
     for folder in ("/tmp", "/dev/shm"):
-        arguments += ["--size", str(TMPFS_BYTES), "--tmpfs", folder]
+        arguments += ["--size", str(temporary_bytes), "--tmpfs", folder]
     for path in readable:
         arguments += ["--ro-bind", str(path), str(path)]
     arguments += ["--seccomp", str(calls)] if calls is not None else []

@@ -7,6 +7,7 @@ machine and on a node of a cluster, and dies with the harness.
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import resource
@@ -48,6 +49,8 @@ class Warden:
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         signal.signal(signal.SIGTERM, _raise_stop)
+        lock = Path(self.job["lock"]).open("w")  # noqa: SIM115 held until this process ends, however it ends
+        fcntl.flock(lock, fcntl.LOCK_EX)
         with contextlib.suppress(
             PermissionError
         ):  # where it may, it runs before what it watches: a fork bomb starves all
@@ -56,17 +59,20 @@ class Warden:
         cpu = 0.0
         child: subprocess.Popen[bytes] | None = None
         try:
-            child = subprocess.Popen(
-                self.job["command"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=self.job["pass_fds"],
-                env=self.job["environment"],
-                cwd=self.job["out"],
-                preexec_fn=self.set_limits,
-            )
+            if os.getppid() != self.job["parent"]:
+                raise Stop  # the harness was gone before the kernel knew whom to tell
+            with Path(self.job["stdin"]).open("rb") as stdin:
+                child = subprocess.Popen(
+                    self.job["command"],
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    pass_fds=self.job["pass_fds"],
+                    env=self.job["environment"],
+                    cwd=self.job["out"],
+                    preexec_fn=self.set_limits,
+                )
             if not self.job["release"]:
                 self.clock = (self.created, 0.0)
             status = self.watch(child)

@@ -1,5 +1,6 @@
 """Who proposes: a Protocol, and a table of names that are imported when asked for."""
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
@@ -7,7 +8,24 @@ from typing import Protocol
 from data.errors import NoProposal
 from proposers.context import Context
 
-PROPOSERS = {"scripted": "proposers.scripted:Scripted"}
+PROPOSERS = {
+    "auto": "proposers.auto:auto",
+    "search": "proposers.search:search",
+    "random": "proposers.search:random_draws",
+    "command": "proposers.command:command",
+    "scripted": "proposers.scripted:scripted",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person may tell a proposer; each reads what concerns it."""
+
+    script: Path | None = None  # scripted: a folder of proposals
+    joint: bool = False  # search: up to six knobs at once, also those that move bytes
+    command: tuple[str, ...] = ()  # command: the program and its arguments
+    show: tuple[Path, ...] = ()  # command: what the program may read besides
+    passed: tuple[str, ...] = ()  # command: environment variables that it gets
 
 
 class Proposer(Protocol):
@@ -20,9 +38,9 @@ class Proposer(Protocol):
         """A second try after `message` said what was wrong; None from a proposer that cannot."""
 
 
-def proposer(name: str, script: Path | None) -> Proposer:
+def proposer(name: str, options: Options) -> Proposer:
     if name not in PROPOSERS:
         raise NoProposal(f"got proposer {name!r}, expected one of {', '.join(PROPOSERS)}")
     module, _, attribute = PROPOSERS[name].partition(":")
-    made: Proposer = getattr(import_module(module), attribute)(script)
+    made: Proposer = getattr(import_module(module), attribute)(options)
     return made

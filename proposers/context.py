@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import NoProposal
+from data.errors import CaddieError, NoProposal
 from experiments.ledger import Ledger, Row
+from experiments.loop import PROPOSER_FOLDER
+from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
+from preflight.phases import Target
 from preflight.tree import Tree
 
 
@@ -13,6 +16,9 @@ from preflight.tree import Tree
 class Context:
     """A proposer's whole view of a run."""
 
+    run: str
+    folder: Path  # for whatever a proposer needs to write; emptied before every proposal
+    target: Target  # what candidates are run as
     program: str  # program.md
     parent: str  # the incumbent's commit, which a proposal is written against
     tree: Tree  # its base/
@@ -28,7 +34,13 @@ def gather(root: Path, run: str) -> Context:
     workspace, ledger = Workspace(root, run), Ledger(path)
     parent = workspace.best()
     program = root / "program.md"
+    profile = ledger.fact("profile")
+    if profile not in PROFILES:
+        raise CaddieError(f"run {run} has profile {profile!r}, expected one of {', '.join(PROFILES)}")
     return Context(
+        run=run,
+        folder=path.parent / PROPOSER_FOLDER,
+        target=PROFILES[profile].tier.target,
         program=program.read_text() if program.exists() else "",
         parent=parent,
         tree=workspace.read(parent),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, git
 
-from data import pocket
+from data.build import train_tokenizer, write_corpus
 from data.corpus import Corpus
 from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
@@ -23,6 +23,7 @@ def scrubbed_environment(monkeypatch):
         if name.startswith(("ANTHROPIC", "GIT_", "SEED", "PRESET")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "tests" / "profile"))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +35,8 @@ def tiny_corpus(tmp_path_factory) -> Corpus:
     documents = {f"part{i:03d}": text[start : start + 4000] for i, start in enumerate(range(0, len(text), 4000))}
     folder = tmp_path_factory.mktemp("corpus") / "tiny"
     folder.mkdir()
-    pocket.write(folder, "tiny", documents, "the standard library, for tests", True)
+    tokenizer = train_tokenizer(documents, 1024)
+    write_corpus(folder, "tiny", documents, tokenizer, "the standard library, for tests", True)
     return Corpus.open(folder, verify=True)
 
 

@@ -1,11 +1,14 @@
-"""What tests share and fixtures cannot carry: the tier of the torch-free base/, proposals, git."""
+"""What tests share and fixtures cannot carry: the profile of the torch-free base/, a small variant, proposals, git."""
 
 import json
 import subprocess
 from pathlib import Path
 
-from experiments.tiers import PROFILES, Tier
+from data.fineweb import VARIANTS, Variant
+from experiments.tiers import PROFILES, Profile, Tier
 from preflight.phases import Target
+
+VARIANTS["tinyweb"] = Variant("org/tiny", "fineweb10B_tiny", 1024, scored_tokens=20_480, train_shards=3)
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Tier(
@@ -24,7 +27,7 @@ TINY = Tier(
     margin_bpb=0.01,
     expected_minutes=0.1,
 )
-PROFILES["tiny"] = TINY
+PROFILES["tiny"] = Profile(TINY, "tiny", gpus=0, dollars_per_hour=0.0)
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -46,12 +46,13 @@ def pocket(tmp_path_factory):
     git(root, "init", "--quiet", "--initial-branch=main")
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message=start")
-    PROFILES["pocket"] = SHORT
+    full = PROFILES["pocket"]
+    PROFILES["pocket"] = dataclasses.replace(full, tier=SHORT)
     bench = open_bench(root, "night", "pocket", lambda *_: None)
     start = baseline(bench)
     assert start.state is State.BASELINE
     yield bench, budget(bench, start)
-    PROFILES["pocket"] = FULL_POCKET
+    PROFILES["pocket"] = full
     bench.close()
 
 
@@ -219,7 +220,9 @@ print(json.dumps([found, read, os.listdir(VIEW), os.listdir(VIEW + "/train")]))
     candidate = Candidate(bench.trial_folder(0) / "train_gpt.py", SHORT.target, level)
     job = candidate.train(tmp_path / "job", LIMITS, corpus, corpus.folder / "train", 1)
     view = str(tmp_path / "job" / "view")
-    job = dataclasses.replace(job, arguments=("-c", f"VIEW = {view!r}\n" + source), readable=(*job.readable, patterns))
+    job = dataclasses.replace(
+        job, command=(sys.executable, "-c", f"VIEW = {view!r}\n" + source), readable=(*job.readable, patterns)
+    )
     outcome = run(job)
     assert outcome.ok, (outcome, job.log.read_text()[-2000:])
     found, read, listed, shards = json.loads(job.log.read_text().splitlines()[-1])

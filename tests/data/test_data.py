@@ -9,7 +9,7 @@ import pytest
 import sentencepiece
 from support import ROOT
 
-from data import pocket
+from data import build, pocket
 from data.byte_table import ByteTable
 from data.corpus import Corpus
 from data.errors import DataError
@@ -79,8 +79,8 @@ def test_a_space_counts_only_after_text(tiny_corpus):
 
 def test_splits_are_fixed_disjoint_and_complete():
     documents = {f"doc{i}": "x" * (i % 50 + 1) for i in range(1000)}
-    names = pocket.split_documents(documents)
-    assert names == pocket.split_documents(dict(reversed(documents.items())))
+    names = build.split_documents(documents)
+    assert names == build.split_documents(dict(reversed(documents.items())))
     assert sorted(sum(names.values(), [])) == sorted(documents)
     total = sum(len(text) for text in documents.values())
     for split in ("dev", "validation"):

@@ -11,14 +11,15 @@ from support import ROOT
 from data.errors import NoProposal, ProposalError
 from experiments.proposal import Proposal, apply, changed_lines
 from preflight import syntax
+from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
-from proposers import proposer
+from proposers import Options, proposer
 from proposers.context import Context, gather
 from proposers.reply import json_object, next_proposal, read
 from proposers.scripted import DEMO
 
 TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\nz = x + y\n")}
-CONTEXT = Context("brief", "a" * 40, TREE, None, [])
+CONTEXT = Context("night", Path("proposer"), POCKET, "brief", "a" * 40, TREE, None, [])
 GOOD = {
     "title": "t",
     "hypothesis": "h",
@@ -115,7 +116,7 @@ def test_the_demo_applies_whatever_was_kept_before():
 
 def test_an_unknown_proposer_is_named():
     with pytest.raises(NoProposal, match="scripted"):
-        proposer("oracle", None)
+        proposer("oracle", Options())
 
 
 def generate(root: Path, *arguments):

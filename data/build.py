@@ -1,0 +1,104 @@
+"""A corpus from documents: whole documents dealt to splits, a tokenizer, shards, a manifest."""
+
+import hashlib
+import io
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from data.byte_table import ByteTable
+from data.corpus import SPLITS, Manifest, file_sha256, write_manifest
+from data.errors import DataError
+from data.shards import write_shard
+
+HELD_OUT = {"validation": 0.05, "dev": 0.05}  # shares of the text, by whole documents
+SHARD_TOKENS = 100_000_000  # as the challenge cuts its stream
+
+Documents = dict[str, str]  # name -> text
+
+
+@contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder that takes `folder`'s place as a whole when the block ends well, and is gone otherwise."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        work = Path(scratch) / folder.name
+        work.mkdir()
+        yield work
+        shutil.rmtree(folder, ignore_errors=True)
+        work.rename(folder)
+
+
+def split_documents(documents: Documents) -> dict[str, list[str]]:
+    """Names per split: documents in the order of their hashed names fill validation, then dev, then train."""
+    total = sum(len(text.encode()) for text in documents.values())
+    ordered = sorted(documents, key=lambda name: hashlib.sha256(name.encode()).digest())
+    chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
+    for split, share in HELD_OUT.items():
+        size = 0
+        while size < share * total and ordered:
+            name = ordered.pop(0)
+            chosen[split].append(name)
+            size += len(documents[name].encode())
+    chosen["train"] = ordered
+    if not ordered:
+        raise DataError(f"got {len(documents)} documents, expected enough for three splits; cut the text into more")
+    return chosen
+
+
+def write_corpus(
+    folder: Path, variant: str, documents: Documents, tokenizer: bytes, source: str, readable: bool
+) -> None:
+    """Tokenizer, shards and manifest of any set of documents, into an empty folder."""
+    path = folder / "tokenizer.model"
+    path.write_bytes(tokenizer)
+    table = ByteTable.from_tokenizer(path)
+    model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    tokens, text_bytes = {}, {}
+    for split, names in split_documents(documents).items():
+        (folder / split).mkdir()
+        kind = "train" if split == "train" else "val"
+        stream: list[int] = []
+        for name in names:  # BOS before each document, no EOS: the challenge's stream
+            stream += [model.bos_id(), *model.encode(documents[name])]
+        values = np.array(stream, dtype=np.uint16)
+        for number, start in enumerate(range(0, len(values), SHARD_TOKENS)):
+            shard = values[start : start + SHARD_TOKENS]
+            write_shard(folder / split / f"fineweb_{kind}_{number:06d}.bin", shard)
+        tokens[split] = len(values)
+        text_bytes[split] = int(table.target_bytes(values).sum())
+    sha256 = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+    write_manifest(folder, Manifest(variant, source, table.vocab_size, tokens, text_bytes, sha256, readable))
+
+
+def train_tokenizer(documents: Documents, vocab_size: int) -> bytes:
+    """SentencePiece BPE of the training documents, with the settings of the challenge's own export."""
+    model = io.BytesIO()
+    texts = (documents[name] for name in split_documents(documents)["train"])
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(line for text in texts for line in text.splitlines() if line.strip()),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=vocab_size,
+            character_coverage=0.999,
+            byte_fallback=True,
+            split_digits=True,
+            normalization_rule_name="nmt_nfkc",
+            add_dummy_prefix=False,
+            hard_vocab_limit=False,
+            max_sentence_length=1 << 20,  # a document may be one long line
+            pad_id=0,
+            bos_id=1,
+            eos_id=2,
+            unk_id=3,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise DataError(f"tokenizer of {vocab_size} pieces: {str(error).splitlines()[-1]}") from error
+    return model.getvalue()

@@ -1,0 +1,17 @@
+"""Which file system a folder is on: SQLite's write-ahead log needs shared memory, which network file systems lack."""
+
+from pathlib import Path
+
+LOCAL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "tmpfs", "overlay"}
+MOUNTS = Path("/proc/self/mountinfo")
+
+
+def kind(path: Path) -> str:
+    """The type of the mount that `path` is on, as the kernel names it (proc_pid_mountinfo(5))."""
+    place, depth, found = path.resolve(), 0, "unknown"
+    for line in MOUNTS.read_text().splitlines():
+        left, _, right = line.partition(" - ")
+        point = Path(left.split(" ")[4].replace("\\040", " "))
+        if place.is_relative_to(point) and len(point.parts) >= depth:  # a later mount covers an earlier one
+            depth, found = len(point.parts), right.split(" ")[0]
+    return found

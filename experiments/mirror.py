@@ -1,0 +1,80 @@
+"""The ledger as files under a ref, so that git alone carries a run to another machine and back.
+
+refs/caddie/<run>/ledger is a chain of commits that only grows; its tree holds facts.json and one trials/0042.json for
+each settled trial: the row, its measurements, its stages.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from data.errors import CaddieError, WorkspaceError
+from experiments.ledger import Ledger
+from experiments.workspace import Workspace
+from preflight import bundle
+
+FACTS = ("profile",)
+
+
+def ref(run: str) -> str:
+    return f"refs/caddie/{run}/ledger"
+
+
+def update(workspace: Workspace, ledger: Ledger) -> bool:
+    """Add what has settled since the last time; whether there was anything."""
+    files = {"facts.json": _text({name: ledger.fact(name) for name in FACTS})}
+    files |= {
+        f"trials/{row.number:04d}.json": _text(ledger.export(row.number)) for row in ledger.rows() if row.settled_at
+    }
+    head = workspace.resolve(ref(workspace.run))
+    known = workspace.listing(head) if head else {}
+    changed = {path: content for path, content in files.items() if known.get(path) != _blob_id(content)}
+    if changed:
+        workspace.record(
+            ref(workspace.run), changed, head, f"{len(changed)} of {len(files)} files of run {workspace.run}"
+        )
+    return bool(changed)
+
+
+def restore(root: Path, run: str, remote: str) -> int:
+    """Bring a run back from a remote: branches, trees, ledger and bundles; returns the number of trials."""
+    folder = root / "trials" / run
+    if (folder / "ledger.sqlite").exists():
+        raise CaddieError(f"{folder}: run {run} is here already; move it away or choose another checkout")
+    workspace = Workspace(root, run)
+    workspace.fetch(remote)
+    head = workspace.resolve(ref(run))
+    if head is None:
+        raise CaddieError(f"{remote}: expected {ref(run)}, found no such ref; was the run started with --push?")
+    listing = workspace.listing(head)
+    contents = {path: workspace.blob(blob) for path, blob in listing.items()}
+    partial = folder / "ledger.partial"
+    partial.unlink(missing_ok=True)
+    ledger = Ledger(partial)
+    try:
+        for name, value in json.loads(contents.pop("facts.json")).items():
+            ledger.set_fact(name, value)
+        records = [json.loads(contents[path]) for path in sorted(contents)]
+        for record in records:
+            ledger.load(record)
+        rows = ledger.rows()
+    except (ValueError, KeyError, TypeError) as error:
+        raise WorkspaceError(f"{ref(run)}: expected a ledger mirror, found {type(error).__name__}: {error}") from error
+    finally:
+        ledger.close()
+    for row in rows:
+        if row.val_bpb is not None and row.commit_id:
+            (folder / f"{row.number:04d}").mkdir(parents=True, exist_ok=True)
+            program = bundle.build(workspace.read(row.commit_id))
+            (folder / f"{row.number:04d}" / bundle.NAME).write_bytes(program)
+    partial.replace(folder / "ledger.sqlite")  # only now is the run here
+    return len(rows)
+
+
+def _text(value: object) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+def _blob_id(content: bytes) -> str:
+    """Git's name for this content: no process needed to know what is new."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

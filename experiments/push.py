@@ -1,0 +1,64 @@
+"""Results outlive the machine: a thread mirrors the ledger and pushes the run while the next trial runs."""
+
+import re
+import threading
+from collections.abc import Callable
+
+from data.errors import CaddieError
+from experiments.ledger import Ledger
+from experiments.mirror import update
+from experiments.trial import Bench, undisturbed
+from experiments.workspace import Workspace
+from preflight.text import one_line
+
+LAST_SECONDS = 120  # that the end of a run waits for its last push
+
+
+class Pusher:
+    """Pushes when woken; a push that fails says so, once for every reason, and is made up for by the next."""
+
+    def __init__(self, bench: Bench, remote: str, say: Callable[[str], None]) -> None:
+        self.bench, self.remote, self.say = bench, remote, say
+        self.woken, self.over = threading.Event(), threading.Event()
+        self.problem = ""
+        self.pushed = False
+        self.thread = threading.Thread(target=self._work, name="push", daemon=True)
+        with undisturbed():  # a thread inherits the mask: Ctrl-C is for the controller's own thread
+            self.thread.start()
+
+    def wake(self) -> None:
+        """Something has settled."""
+        self.woken.set()
+
+    def finish(self) -> None:
+        """Push what is left and stop; waits a while, not for ever."""
+        self.over.set()
+        self.woken.set()
+        self.thread.join(LAST_SECONDS)
+        if self.thread.is_alive():
+            self.say(f"push: {_scrubbed(self.remote)} has not answered for {LAST_SECONDS} s; the results are here")
+
+    def _work(self) -> None:
+        workspace = Workspace(self.bench.workspace.root, self.bench.run)
+        ledger = Ledger(self.bench.ledger.path)
+        while not self.over.is_set() or self.woken.is_set():
+            self.woken.wait()
+            self.woken.clear()
+            try:
+                if update(workspace, ledger) or not self.pushed:
+                    workspace.push(self.remote)
+                self.pushed = True
+                if self.problem:
+                    self.say(f"push: {_scrubbed(self.remote)} answers again")
+                self.problem = ""
+            except CaddieError as error:
+                self.pushed = False
+                if str(error) != self.problem:
+                    self.say(f"push: {one_line(_scrubbed(str(error)), 300)}; tried again after the next trial")
+                self.problem = str(error)
+        ledger.close()
+
+
+def _scrubbed(text: str) -> str:
+    """Without the credentials that a URL may carry."""
+    return re.sub(r"//[^/@\s]+@", "//…@", text)

@@ -1,0 +1,210 @@
+"""`prepare` against a local hub that cuts, lies and fills disks; `tokenize` on real files."""
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from data_hub import STEM, Hub, layout, shard
+from support import ROOT
+
+from data import documents
+from data.byte_table import ByteTable
+from data.corpus import Corpus
+from data.errors import DataError
+from data.shards import read_shard
+
+SHARD = f"{STEM}/fineweb_train_000001.bin"
+
+
+@pytest.fixture
+def hub(tiny_corpus):
+    server = Hub(layout(tiny_corpus))
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def prepare(hub, tmp_path, monkeypatch):
+    """The command as a person types it, in a process of its own."""
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("sys.path", sys.path)
+
+    def run(*arguments, shards=3, wrapper=()):
+        command = [sys.executable, "-m", "data", "prepare", "--variant", "tinyweb", "--train-shards", str(shards)]
+        command = [*wrapper, *command, "--folder", str(tmp_path / "tinyweb"), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+
+    run.folder = tmp_path / "tinyweb"
+    return run
+
+
+def one_line(done) -> str:
+    assert done.returncode == 1, done.stdout
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_variant_becomes_a_corpus(prepare, hub):
+    done = prepare()
+    assert done.returncode == 0, done.stderr
+    corpus = Corpus.open(prepare.folder, verify=True)
+    published = [np.frombuffer(hub.files[f"{STEM}/fineweb_train_{i:06d}.bin"][1024:], "<u2") for i in range(3)]
+    assert np.array_equal(np.concatenate([corpus.tokens("train"), corpus.tokens("dev")]), np.concatenate(published))
+    assert corpus.tokens("dev")[0] == 1  # a document's start
+    assert len(corpus.tokens("validation")) == 20_481
+    table = ByteTable.from_tokenizer(corpus.tokenizer)
+    for split, expected in corpus.manifest.text_bytes.items():  # counted shard by shard, checked in one piece
+        assert table.target_bytes(corpus.tokens(split)).sum() == expected
+    assert not (prepare.folder / ".partial").exists()
+    sent = len(hub.requests)
+    assert prepare().returncode == 0
+    assert len(hub.requests) == sent  # nothing is fetched twice
+
+
+def test_fewer_and_more_shards_reuse_what_is_there(prepare, hub):
+    assert prepare(shards=2).returncode == 0
+    sent = len(hub.requests)
+    assert prepare(shards=4).returncode == 0
+    fetched = [path for path, _, _ in hub.requests[sent:] if path.endswith(".bin")]
+    assert fetched == [f"{STEM}/fineweb_train_{i:06d}.bin" for i in (1, 2, 3)]  # the last had been cut for dev
+    assert prepare(shards=1).returncode == 0
+    assert len(Corpus.open(prepare.folder, verify=True).shards("train")) == 1
+    assert "it has 1 to 4" in one_line(prepare(shards=5))
+
+
+def test_a_cut_in_mid_file_is_gone_on_with(prepare, hub):
+    """The client keeps whole blocks of 10 MiB, so this shard is larger."""
+    serve(hub, SHARD, shard(np.resize(read_shard_bytes(hub.files[SHARD]), 15_000_000)))
+    hub.cuts[SHARD] = 1
+    done = prepare()
+    assert done.returncode == 0, done.stderr
+    (first, cut), (second, rest) = [(asked, count) for path, asked, count in hub.requests if path == SHARD]
+    assert (first, second) == ("", "bytes=10485760-")
+    assert rest == len(hub.files[SHARD]) - 10485760 < cut * 2
+
+
+def test_a_connection_that_stays_broken_is_one_line_and_nothing_counts(prepare, hub):
+    hub.cuts[SHARD] = 99
+    assert "start again to go on" in one_line(prepare())
+    assert not (prepare.folder / "manifest.json").exists()
+    assert not (prepare.folder / "train" / "fineweb_train_000001.bin").exists()
+    with pytest.raises(DataError, match="expected a corpus manifest"):
+        Corpus.open(prepare.folder)
+    hub.cuts.clear()
+    assert prepare().returncode == 0
+    assert len([path for path, _, _ in hub.requests if path.endswith("train_000000.bin")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (lambda good: good[:-2], "expected 61024 bytes, got 61022"),
+        (lambda good: good[:-1] + bytes([good[-1] ^ 1]), "expected sha256"),
+    ],
+    ids=["wrong size", "wrong checksum"],
+)
+def test_wrong_content_is_named_and_does_not_count(prepare, hub, body, words):
+    good = hub.files[SHARD]
+    hub.files[SHARD] = body(good)
+    line = one_line(prepare())
+    assert words in line
+    assert "damaged" in line
+    assert not (prepare.folder / "manifest.json").exists()
+    hub.files[SHARD] = good
+    assert prepare().returncode == 0
+
+
+def test_a_bad_header_and_a_foreign_validation_split_are_named(prepare, hub):
+    tokens = read_shard_bytes(hub.files[f"{STEM}/fineweb_val_000001.bin"])
+    serve(hub, f"{STEM}/fineweb_val_000001.bin", shard(tokens[:-100]))
+    assert "expected about 20,480 validation tokens" in one_line(prepare())
+    serve(hub, f"{STEM}/fineweb_val_000001.bin", b"\0" * 2048)
+    assert "expected magic" in one_line(prepare())
+
+
+def test_a_missing_entry_and_a_silent_endpoint_are_one_line(prepare, hub, monkeypatch):
+    serve(hub, "datasets/manifest.json", json.dumps({"datasets": []}).encode())
+    assert "expected fineweb10B_tiny in datasets/manifest.json" in one_line(prepare())
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in one_line(prepare())
+
+
+needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap for a small file system")
+
+
+def small_disk(folder, size) -> tuple[str, ...]:
+    folder.mkdir()
+    return ("bwrap", "--dev-bind", "/", "/", "--size", str(size), "--tmpfs", str(folder), "--")
+
+
+@needs_bwrap
+def test_too_small_a_disk_is_told_before_anything_is_fetched(prepare, hub):
+    assert "GB are free; make room" in one_line(prepare(wrapper=small_disk(prepare.folder, 100_000)))
+    assert [path for path, _, _ in hub.requests] == ["datasets/manifest.json"]
+
+
+@needs_bwrap
+def test_a_disk_that_fills_up_on_the_way_is_one_line(prepare, hub, tmp_path):
+    """Somebody else fills the disk while the second shard is on its way."""
+    hub.held[SHARD] = threading.Event()
+    first = prepare.folder / "train" / "fineweb_train_000000.bin"
+    ask = f"import urllib.request; urllib.request.urlopen('{hub.url}/go/{SHARD}')"
+    script = tmp_path / "fill.sh"
+    script.write_text(
+        f'"$@" & until [ -e {first} ]; do :; done; head -c 900000 /dev/zero > {prepare.folder}/filler 2>/dev/null\n'
+        f'{sys.executable} -c "{ask}"; wait %1; code=$?; ls {prepare.folder}; exit $code\n'
+    )
+    done = prepare(wrapper=(*small_disk(prepare.folder, 700_000), "bash", str(script)))
+    assert "the disk is full" in one_line(done)
+    assert "manifest.json" not in done.stdout
+
+
+def read_shard_bytes(body: bytes):
+    return np.frombuffer(body[1024:], "<u2")
+
+
+def serve(hub, path, body):
+    hub.files[path] = body
+    hub.listed.update(Hub(hub.files).listed)
+
+
+def test_the_byte_variant_counts_one_byte_a_token(tmp_path):
+    path = tmp_path / "tokenizer.model"
+    path.write_text(json.dumps({"tokenizer_type": "pure_byte"}))
+    table = ByteTable.from_tokenizer(path)
+    assert table.vocab_size == 260
+    text = "naïve ▁ text".encode()
+    tokens = np.array([1, *(byte + 4 for byte in text)], dtype=np.uint16)
+    assert table.target_bytes(tokens).sum() == len(text)
+
+
+def test_tokenize_takes_files_and_json_lines(tmp_path):
+    source = tmp_path / "text"
+    (source / "deep").mkdir(parents=True)
+    words = " ".join(f"word{i} and more of it" for i in range(300))  # longer than the trainer takes by default
+    for i in range(20):
+        (source / "deep" / f"{i}.md").write_text(f"file {i}. {words}")
+    (source / "lines.jsonl").write_text("".join(json.dumps({"text": f"line {i}. {words}"}) + "\n" for i in range(20)))
+    (source / "link.txt").symlink_to("/etc/passwd")
+    command = [sys.executable, "-m", "data", "tokenize", str(source), "--out", str(tmp_path / "out"), "--vocab-size"]
+    done = subprocess.run([*command, "400"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    corpus = Corpus.open(tmp_path / "out", verify=True)
+    read = documents.read(source)
+    assert len(read) == 40
+    assert sum(int((corpus.tokens(split) == 1).sum()) for split in corpus.manifest.tokens) == 40
+    assert not corpus.manifest.trials_can_read_text
+    assert len(read_shard(corpus.shards("train")[0])) == corpus.manifest.tokens["train"]
+
+
+@pytest.mark.parametrize("line", ["[1]", "{", '{"txt": 1}'])
+def test_a_bad_line_is_named(tmp_path, line):
+    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n' + line + "\n")
+    with pytest.raises(DataError, match=r"a.jsonl, line 2: expected"):
+        documents.read(tmp_path)
