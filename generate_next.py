@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from data.errors import CaddieError
+from data.errors import CaddieError, ProposerFailed
 from preflight.process_tree import die_with_parent
 from preflight.text import one_line
 from proposers import PROPOSERS, Options, proposer
 from proposers.context import gather
 from proposers.reply import next_proposal
+
+EXIT_FAILED, EXIT_NOTHING = 1, 3  # a crash of Python is 1 as well: worth asking again
 
 
 def main(
@@ -32,7 +34,7 @@ def main(
         print(next_proposal(proposer(proposer_name, options), gather(root, run)))
     except CaddieError as error:
         print(one_line(str(error), 500), file=sys.stderr)
-        raise typer.Exit(1) from error
+        raise typer.Exit(EXIT_FAILED if isinstance(error, ProposerFailed) else EXIT_NOTHING) from error
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Corpus:
             manifest = Manifest(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
-                f"{path}: expected a corpus manifest, found {error}; run `python -m data pocket`"
+                f"{path}: expected a corpus manifest, found {one_reason(error)}; `python -m data --help` builds one"
             ) from error
         for name, expected in manifest.sha256.items() if verify else ():
             found = file_sha256(folder / name)
@@ -82,6 +82,11 @@ class Corpus:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+
+
+def one_reason(error: Exception) -> str:
+    """An error without the path that its message repeats."""
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else str(error)
 
 
 def file_sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ CaddieError
 ├── WorkspaceError          experiments/: git could not do what the loop needs
 ├── LedgerError             experiments/: the run's database is not usable
 ├── MachineError            experiments/: the machine failed again and again; the same may work later
+├── ProposerFailed          proposers/: this time there is no proposal; asked again, there may be one
 └── NoProposal              proposers/: the proposer has nothing (more) to propose
 """
 
@@ -46,6 +47,10 @@ class LedgerError(CaddieError):
 
 class MachineError(CaddieError):
     """Several failures in a row that no candidate caused; loop.sh starts again after a pause."""
+
+
+class ProposerFailed(CaddieError):
+    """The proposer crashed, took too long or lost its connection."""
 
 
 class NoProposal(CaddieError):

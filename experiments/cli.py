@@ -15,6 +15,7 @@ from rich.text import Text
 
 from data.errors import CaddieError, MachineError
 from experiments import loop, mirror, view
+from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Ledger, Row
 from experiments.push import Pusher
 from experiments.tiers import PROFILES
@@ -118,6 +119,32 @@ def status(
     if watch:
         view.watch(console, ledger.rows)
     view.summary(console, name, ledger.rows())
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def doctor(
+    trials: Annotated[int, typer.Option(min=0)] = 3,
+    hours: Annotated[float, typer.Option(min=0.0)] = 12.0,
+    name: Name = "demo",
+    profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
+    proposer: Annotated[str, typer.Option()] = "auto",
+    command: Annotated[str, typer.Option()] = "",
+    push: Annotated[str, typer.Option()] = "",
+    level: Annotated[str | None, typer.Option()] = None,
+    root: Root = Path(),
+) -> None:
+    """Whether this machine is ready for a night, line by line; takes the options of `run`.
+
+    Exit 0: all is good; 2: a line is red, and says what to type. Example: python -m experiments doctor --profile h100
+    """
+    if profile not in PROFILES:
+        raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
+    order = Order(
+        root, name, profile, PROFILES[profile], proposer, tuple(shlex.split(command)), push, trials, hours, level
+    )
+    lines = list(view.told(console, examine(order)))
+    if bad := [line.what for line in lines if line.state == BAD]:
+        raise CaddieError(f"not ready: {', '.join(bad)}; nothing starts before these lines are good")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, MachineError, NoProposal, Refused
+from data.errors import CaddieError, MachineError, NoProposal, ProposerFailed, Refused
 from experiments import runners
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
@@ -26,9 +26,10 @@ from preflight.walls import available_levels
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
 PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave behind
-PROPOSE_SECONDS = 900
+NOTHING_LEFT = 3  # its exit status
+PROPOSE_SECONDS = 1_900
 PROPOSAL_BYTES = 1 << 20
-INFRA_IN_A_ROW = 3
+FAILURES_IN_A_ROW = 3
 UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
 
 
@@ -127,18 +128,19 @@ def budget(bench: Bench, start: Row) -> Budget:
 
 
 def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str:
-    """Start generate_next.py as a process and return what it printed; raises NoProposal with its one line."""
+    """Start generate_next.py as a process and return what it printed; raises NoProposal or ProposerFailed."""
     command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
     command += ["--proposer", proposer, *arguments]
     sandbox.clear(bench.folder / PROPOSER_FOLDER)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ)
     except subprocess.TimeoutExpired as error:
-        raise NoProposal(f"generate_next.py did not answer within {PROPOSE_SECONDS} s") from error
+        raise ProposerFailed(f"generate_next.py did not answer within {PROPOSE_SECONDS} s") from error
     if done.returncode:
         lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
         said = next((line for line in reversed(lines) if line.strip()), f"exit status {done.returncode}")
-        raise NoProposal(f"generate_next.py: {one_line(said)}")
+        kind = NoProposal if done.returncode == NOTHING_LEFT else ProposerFailed
+        raise kind(f"generate_next.py: {one_line(said)}")
     return done.stdout[:PROPOSAL_BYTES].decode("utf-8", "backslashreplace")
 
 
@@ -172,20 +174,20 @@ def run(
             return f"the file {stop_file.name} asked for it"
         if session.hours > hours:
             return f"{hours:g} hours are over"
-        began = time.monotonic()
         try:
+            began = time.monotonic()
             text = propose(bench, proposer, arguments)
+            propose_seconds = time.monotonic() - began
+            row = run_trial(bench, text, limits)
         except NoProposal as reason:
             return str(reason)
-        propose_seconds = time.monotonic() - began
-        try:
-            row = run_trial(bench, text, limits)
         except (CaddieError, OSError, sqlite3.Error) as error:
             failures += 1
-            recover(bench)
-            report(bench.ledger.rows()[-1])
-            if failures == INFRA_IN_A_ROW:
-                raise MachineError(f"{failures} failures of the machine in a row, the last: {error}") from error
+            say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))
+            for lost in recover(bench):
+                report(bench.ledger.row(lost.number))
+            if failures == FAILURES_IN_A_ROW:
+                raise MachineError(f"{failures} failures in a row that no idea caused, the last: {error}") from error
             continue
         bench.ledger.add_stage(row.number, "propose", propose_seconds)
         session.progress(bench.ledger)

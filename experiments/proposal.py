@@ -82,7 +82,7 @@ def _hunks(before: str, after: str) -> list[dict[str, str]]:
         if tag == "equal":
             continue
         head, tail, text = i1, i2, "".join(lines)
-        while head == tail or text.count("".join(lines[head:tail])) != 1:
+        while head == tail or matches(text, "".join(lines[head:tail])) != 1:
             if head == 0 and tail == len(lines):
                 return [{"content": after}]
             head, tail = max(head - 1, 0), min(tail + 1, len(lines))
@@ -90,6 +90,11 @@ def _hunks(before: str, after: str) -> list[dict[str, str]]:
         made.append({"search": "".join(lines[head:tail]), "replace": "".join(replaced)})
         lines[i1:i2] = new[j1:j2]
     return made
+
+
+def matches(text: str, search: str) -> int:
+    """How often a search text occurs; occurrences that overlap are two, which `str.count` would miss."""
+    return max(text.count(search), 1 + (text.find(search) != text.rfind(search))) if search in text else 0
 
 
 def title_of(text: str) -> str:
@@ -152,7 +157,7 @@ def _edited(edit: Edit, tree: Tree) -> str:
         near = difflib.get_close_matches(edit.path, tree, n=1)
         raise ProposalError("bad_diff", f"{edit.path}: no such file" + (f"; did you mean {near[0]}?" if near else ""))
     text = tree[edit.path].content.decode("utf-8")
-    count = text.count(edit.search)
+    count = matches(text, edit.search)
     if count != 1:
         where = f"; {nearest_lines(edit.search, text)}" if count == 0 else "; give more lines around it"
         raise ProposalError("bad_diff", f"{edit.path}: search text matches {count} times, expected 1{where}")

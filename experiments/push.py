@@ -1,6 +1,5 @@
 """Results outlive the machine: a thread mirrors the ledger and pushes the run while the next trial runs."""
 
-import re
 import threading
 from collections.abc import Callable
 
@@ -8,7 +7,7 @@ from data.errors import CaddieError
 from experiments.ledger import Ledger
 from experiments.mirror import update
 from experiments.trial import Bench, undisturbed
-from experiments.workspace import Workspace
+from experiments.workspace import Workspace, without_credentials
 from preflight.text import one_line
 
 LAST_SECONDS = 120  # that the end of a run waits for its last push
@@ -36,7 +35,9 @@ class Pusher:
         self.woken.set()
         self.thread.join(LAST_SECONDS)
         if self.thread.is_alive():
-            self.say(f"push: {_scrubbed(self.remote)} has not answered for {LAST_SECONDS} s; the results are here")
+            self.say(
+                f"push: {without_credentials(self.remote)} has not answered for {LAST_SECONDS} s; the results are here"
+            )
 
     def _work(self) -> None:
         workspace = Workspace(self.bench.workspace.root, self.bench.run)
@@ -49,16 +50,13 @@ class Pusher:
                     workspace.push(self.remote)
                 self.pushed = True
                 if self.problem:
-                    self.say(f"push: {_scrubbed(self.remote)} answers again")
+                    self.say(f"push: {without_credentials(self.remote)} answers again")
                 self.problem = ""
             except CaddieError as error:
                 self.pushed = False
                 if str(error) != self.problem:
-                    self.say(f"push: {one_line(_scrubbed(str(error)), 300)}; tried again after the next trial")
+                    self.say(
+                        f"push: {one_line(without_credentials(str(error)), 300)}; tried again after the next trial"
+                    )
                 self.problem = str(error)
         ledger.close()
-
-
-def _scrubbed(text: str) -> str:
-    """Without the credentials that a URL may carry."""
-    return re.sub(r"//[^/@\s]+@", "//…@", text)

@@ -8,7 +8,7 @@ from data.errors import CaddieError
 from experiments.ledger import Ledger
 from experiments.state import State
 
-STARTS = 10  # without a settled trial between them
+STARTS = 20  # without a settled trial between them: about an hour of pauses
 LONGEST_PAUSE_SECONDS = 300
 
 

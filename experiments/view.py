@@ -5,7 +5,7 @@ Everything that came from a proposal or a program is shown through `text.one_lin
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import TextIO
 
@@ -15,6 +15,7 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from experiments.doctor import BAD, GOOD, NOTE, Line
 from experiments.ledger import Row
 from experiments.state import State
 from preflight.text import one_line
@@ -152,6 +153,17 @@ def sentence(rows: list[Row]) -> str:
 
 def incumbent(rows: list[Row]) -> Row | None:
     return next((row for row in reversed(rows) if row.state in (State.KEPT, State.BASELINE)), None)
+
+
+def told(console: Console, lines: Iterable[Line]) -> Iterator[Line]:
+    """Doctor's lines as they come: green, yellow or red, and what to type."""
+    marks = {GOOD: ("ok  ", "green"), NOTE: ("note", "yellow"), BAD: ("bad ", "bold red")}
+    for line in lines:
+        text = Text.assemble(marks[line.state], f"  {line.what:<11} {one_line(line.found, 200)}")
+        console.print(text + Text(f"   (needed: {line.needed})", "dim"), soft_wrap=True)
+        if line.type_this:
+            console.print(Text(f"      type: {line.type_this}"), soft_wrap=True)
+        yield line
 
 
 def watch(console: Console, read: Callable[[], list[Row]]) -> None:

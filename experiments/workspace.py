@@ -10,6 +10,7 @@ hooks and signing are off for our own commands, and only refs of this run move.
 """
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ from pathlib import Path
 import git
 
 from data.errors import WorkspaceError
+from preflight.text import one_line
 from preflight.tree import PLAIN, Source, Tree
 
 TRANSFER_SECONDS = 600
@@ -29,6 +31,11 @@ IDENTITY = {
     "GIT_COMMITTER_EMAIL": "caddie@localhost",
 }
 OURS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "gc.auto=0")
+
+
+def without_credentials(text: str) -> str:
+    """Text without the user and password that a URL in it may carry."""
+    return re.sub(r"//[^/@\s]+@", "//…@", text)
 
 
 class Workspace:
@@ -73,6 +80,19 @@ class Workspace:
     def fetch(self, remote: str) -> None:
         """Bring this run's branches and refs from a remote."""
         self._transfer("fetch", "--quiet", "--no-tags", "--end-of-options", remote, *self._refspecs())
+
+    def unreachable(self, remote: str) -> str:
+        """Why a remote does not answer; empty if it does."""
+        try:
+            self._transfer("ls-remote", "--quiet", "--end-of-options", remote)
+        except WorkspaceError as error:
+            return one_line(without_credentials(str(error)), 200)
+        return ""
+
+    def identity(self) -> str:
+        """The person's own name in git, or nothing."""
+        values = [self._git("config", "--default", "", "--get", f"user.{name}") for name in ("name", "email")]
+        return f"{values[0]} <{values[1]}>" if all(values) else ""
 
     def best(self) -> str:
         return self.commit_of(f"refs/heads/experiments/{self.run}/best")
@@ -165,11 +185,9 @@ class Workspace:
 
     def _transfer(self, *arguments: str) -> None:
         """A git command that may hang on a network or ask for a password: neither for ever, nor at all."""
-        environment = {
-            "GIT_TERMINAL_PROMPT": "0",
-            "GIT_SSH_COMMAND": os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes"),
-        }
-        self._git(*arguments, env=environment, program=("timeout", str(TRANSFER_SECONDS), "git"))
+        ssh = os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
+        environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": ssh}
+        self._execute(arguments, ("timeout", str(TRANSFER_SECONDS), "git"), env=environment)
 
     def _git(self, *arguments: str, **options: object) -> str:
         return self._execute(arguments, ("git",), **options).decode("utf-8", "surrogateescape").strip("\n")

@@ -141,7 +141,7 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     With `converse`, the argument {socket} becomes the address of a socket whose other end is `Running.connect()`: an
     inherited one, which needs no right to open sockets, or a path in OUT where torchrun stands between.
     """
-    job.out.mkdir(parents=True)
+    job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program finds its copy there
     scratch = job.folder / "scratch"
     scratch.mkdir()
     ours, theirs = socket.socketpair() if converse and job.ranks == 1 else (None, None)

@@ -3,7 +3,7 @@
 import json
 import re
 
-from data.errors import ProposalError
+from data.errors import ProposalError, ProposerFailed
 from experiments.proposal import Proposal, apply, is_no_op
 from proposers import Proposer
 from proposers.context import Context
@@ -52,15 +52,18 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
 
     A last reply that still does not apply is returned as it is: the loop settles it as a typed row.
     """
-    text = proposer.propose(context)
-    for _ in range(REPAIRS):
+    text, refused = "", None
+    for _ in range(1 + REPAIRS):
         try:
+            answer = proposer.propose(context) if refused is None else proposer.repair(repair_message(refused))
+            if answer is None:
+                break
+            text = answer
             return read(text, context).to_json()
         except ProposalError as error:
-            again = proposer.repair(repair_message(error))
-            if again is None:
-                break
-            text = again
+            refused = error
+    if not text:
+        raise ProposerFailed(f"no answer that applies: {refused}")
     try:
         found = json_object(text)
     except ProposalError:

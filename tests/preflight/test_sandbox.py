@@ -21,7 +21,7 @@ walls = pytest.mark.parametrize("level", LEVELS)
 
 
 def program(tmp_path, level, source, name="job", limits=LIMITS, readable=(), **extra) -> Job:
-    return Job(("-c", source), tmp_path / name, limits, readable=readable, level=level, **extra)
+    return Job((sys.executable, "-c", source), tmp_path / name, limits, readable=readable, level=level, **extra)
 
 
 def printed(job: Job):
@@ -328,7 +328,8 @@ def test_the_harness_dying_ends_the_job(tmp_path, level):
     runner = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from pathlib import Path\nfrom preflight.sandbox import *\n"
-        f"run(Job(('-c', {source!r}), Path({str(tmp_path / 'job')!r}), Limits(60, 60), level={level!r}))"
+        f"command = (sys.executable, '-c', {source!r})\n"
+        f"run(Job(command, Path({str(tmp_path / 'job')!r}), Limits(60, 60), level={level!r}))"
     )
     harness = subprocess.Popen([sys.executable, "-c", runner])
     alive = tmp_path / "job" / "out" / "alive"

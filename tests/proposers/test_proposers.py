@@ -128,7 +128,7 @@ def test_generate_next_prints_a_proposal_or_one_line(bench, tmp_path):
     script = tmp_path / "script"
     script.mkdir()
     done = generate(bench.workspace.root, "--script", str(script))
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     edit = {"path": "base/config.py", "search": '"smoothing": 0.5', "replace": '"smoothing": 0.9'}

@@ -1,0 +1,245 @@
+"""What a night needs, looked at before it starts: one line each, with what to type where something is missing."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.corpus import Corpus, Manifest
+from data.errors import CaddieError, WorkspaceError
+from experiments import filesystem
+from experiments.ledger import journal_mode
+from experiments.tiers import Profile
+from experiments.workspace import Workspace
+from preflight import machine, walls
+from preflight.text import one_line
+
+GOOD, NOTE, BAD = "ok", "note", "bad"
+TRIAL_BYTES, TRIAL_FILES = (
+    64 << 20,
+    5_000,
+)  # a pocket trial while it runs; GPU trials: artifacts and logs, per trial kept
+KEY = "ANTHROPIC_API_KEY"
+
+
+@dataclass(frozen=True)
+class Order:
+    """The night that is asked for."""
+
+    root: Path
+    run: str
+    name: str  # of the profile
+    profile: Profile
+    proposer: str
+    command: tuple[str, ...]
+    push: str
+    trials: int
+    hours: float
+    level: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One thing that was looked at."""
+
+    what: str
+    state: str
+    found: str
+    needed: str
+    type_this: str = ""
+
+
+def examine(order: Order) -> Iterator[Line]:
+    """Every line in order; a check that fails to run is a bad line itself."""
+    for check in CHECKS:
+        try:
+            yield from check(order)
+        except (CaddieError, OSError, sqlite3.Error, subprocess.SubprocessError) as error:
+            hint = "mend what the message names, then start again"
+            yield Line(check.__name__.replace("_", " "), BAD, one_line(str(error), 200), "a check that runs", hint)
+
+
+def judged(what: str, good: bool, found: str, needed: str, type_this: str) -> Line:
+    return Line(what, GOOD if good else BAD, found, needed, "" if good else type_this)
+
+
+def python(order: Order) -> Iterator[Line]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield judged("python", sys.version_info >= (3, 11), version, "3.11 or newer", "PYTHON=python3.11 ./loop.sh")
+    torch = machine.torch_version()
+    needed = "2.9 to 2.13" if not order.profile.gpus else "2.9 to 2.13 with CUDA"
+    yield judged("torch", machine.supported(torch), torch or "none", needed, "rm -rf .venv && make setup")
+
+
+def tools(order: Order) -> Iterator[Line]:
+    git = shutil.which("git")
+    yield judged("git", bool(git), git or "none", "git", "apt-get install git")
+    compiler = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if order.profile.tier.target.environment.get("COMPILE") == "1":
+        yield judged("compiler", bool(compiler), compiler or "none", "cc for torch.compile", "apt-get install gcc")
+    else:
+        state = GOOD if compiler else NOTE
+        yield Line("compiler", state, compiler or "none", "only proposals with COMPILE=1 need one")
+
+
+def gpus(order: Order) -> Iterator[Line]:
+    needed = order.profile.gpus
+    found = machine.gpus()
+    names = ", ".join(sorted({gpu.name for gpu in found}))
+    told = f"{len(found)} × {names}, driver {found[0].driver}" if found else "none"
+    if not needed:
+        yield Line("GPUs", GOOD, told, "none")
+        return
+    yield judged("GPUs", len(found) >= needed, told, str(needed), "nvidia-smi; or --profile pocket")
+
+
+def sandbox(order: Order) -> Iterator[Line]:
+    levels = walls.available_levels()
+    level = order.level or levels[0]
+    good = level in levels and (level != "none" or order.level == "none")
+    hint = "apt-get install bubblewrap, or a kernel with Landlock (5.13+)"
+    found = level + ("" if level == levels[0] else f"; the best here is {levels[0]}")
+    yield judged("sandbox", good, found, "namespace or landlock", hint)
+
+
+def ranks(order: Order) -> Iterator[Line]:
+    """What training needs, tried inside the sandbox: torch, every rank in one sum, attention, Triton."""
+    target = order.profile.tier.target
+    level = order.level or walls.available_levels()[0]
+    facts = machine.probe(order.root.resolve() / "trials" / order.run / "doctor", target, level)
+    if facts.problem:
+        yield Line("ranks", BAD, facts.problem, f"a sum over {target.ranks} rank(s) in the sandbox", "make setup")
+        return
+    yield judged(
+        "ranks", facts.ranks == target.ranks, f"{facts.ranks} on {facts.device}", str(target.ranks), "make setup"
+    )
+    if order.profile.gpus:
+        yield judged("device", facts.device == "cuda", facts.device, "cuda", "rm -rf .venv && make setup")
+        yield judged(
+            "triton", facts.triton == "compiled", facts.triton, "a kernel compiled in the sandbox", "make setup"
+        )
+    slow = order.profile.gpus and "flash" not in facts.attention
+    attention = facts.attention + ("; FlashAttention 3 is faster on Hopper" if slow else "")
+    yield Line("attention", NOTE if slow else GOOD, attention, "any", "make setup" if slow else "")
+
+
+def corpus(order: Order) -> Iterator[Line]:
+    name = order.profile.corpus
+    folder = order.root / "shards" / name
+    hint = "python -m data pocket" if name == "pocket" else f"python -m data prepare --variant {name}"
+    try:
+        manifest = Corpus.open(folder, verify=True).manifest
+    except CaddieError as error:
+        yield Line("shards", BAD, one_line(str(error), 200), f"shards/{name}", f".venv/bin/{hint}")
+        return
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    yield Line("shards", GOOD, f"{size / 1e6:,.0f} MB, {_tokens(manifest)}", f"shards/{name}")
+    if manifest.trials_can_read_text:
+        yield Line("text", NOTE, "trials can read this corpus", "scores show mechanics only", f".venv/bin/{hint}")
+
+
+def disk(order: Order) -> Iterator[Line]:
+    folder = existing(order.root / "trials")
+    target = order.profile.tier.target
+    needed = (1 << 30) + 3 * target.cap_bytes * order.trials + TRIAL_BYTES
+    space, nodes = shutil.disk_usage(folder).free, os.statvfs(folder)
+    hint = "make room, or ask for fewer --trials"
+    yield judged("disk", space >= needed, f"{space / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB", hint)
+    files = 20 * order.trials + TRIAL_FILES
+    unlimited = nodes.f_files == 0  # btrfs and others have no such count
+    found = "not counted" if unlimited else f"{nodes.f_favail:,} inodes free"
+    yield judged("inodes", unlimited or nodes.f_favail >= files, found, f"{files:,}", hint)
+    if target.ranks > 1:
+        shared = shutil.disk_usage("/dev/shm").free
+        hint = "docker run --shm-size=16g, or mount -o remount,size=16G /dev/shm"
+        yield judged("/dev/shm", shared >= 1 << 30, f"{shared / 1e9:.1f} GB free", "1.1 GB for ranks", hint)
+
+
+def file_system(order: Order) -> Iterator[Line]:
+    folder = existing(order.root / "trials")
+    kind = filesystem.kind(folder)
+    writable = os.access(folder, os.W_OK)
+    found = f"{kind}, journal {journal_mode(folder)}" + ("" if writable else ", not writable")
+    yield judged("trials/", writable, found, "writable; WAL only on a local disk", f"chown or move {folder}")
+
+
+def repository(order: Order) -> Iterator[Line]:
+    try:
+        workspace = Workspace(order.root, order.run)
+    except WorkspaceError as error:
+        yield Line("repository", BAD, one_line(str(error), 200), "a commit", "git init && git add -A && git commit")
+        return
+    clean = workspace.base_is_clean()
+    found = f"commit {workspace.head()[:10]}" + ("" if clean else ", base/ has changes that are not committed")
+    yield Line(
+        "base/", GOOD if clean else NOTE, found, "a commit", "" if clean else "git commit base; the run uses HEAD"
+    )
+    identity = workspace.identity()
+    hint = 'git config --global user.name "…" && git config --global user.email …'
+    state = GOOD if identity else NOTE
+    yield Line(
+        "identity", state, identity or "none", "yours, to promote; trials sign as caddie", "" if identity else hint
+    )
+    if order.push:
+        problem = workspace.unreachable(order.push)
+        hint = "git remote -v; git remote add NAME URL"
+        yield judged("push", not problem, problem or "answers", f"{one_line(order.push, 60)} to answer", hint)
+
+
+def proposer(order: Order) -> Iterator[Line]:
+    if order.proposer == "command":
+        program = shutil.which(order.command[0]) if order.command else None
+        found = program or (order.command[0] if order.command else "none")
+        yield judged("proposer", bool(program), found, "a program", "--command 'PROGRAM ARGUMENTS'")
+    if order.proposer != "anthropic":
+        yield Line("key", GOOD, "not used", f"{KEY}, for --proposer anthropic only")
+        return
+    found = key_problem()
+    yield judged("key", not found, found or "accepted", KEY, f"export {KEY}=…")
+
+
+def key_problem() -> str:
+    """Why the Messages API would refuse the key in the environment; empty if it would not."""
+    if not os.environ.get(KEY):
+        return "not set"
+    base = os.environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com").rstrip("/")
+    headers = {"x-api-key": os.environ[KEY], "anthropic-version": "2023-06-01"}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{base}/v1/models", headers=headers), timeout=20):
+            return ""
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"{base} answers {error.code}"
+    except OSError as error:
+        return f"{base}: {one_line(str(error), 100)}"
+
+
+def price(order: Order) -> Iterator[Line]:
+    minutes = order.profile.tier.expected_minutes
+    hours = min((order.trials + 1) * minutes / 60, order.hours)
+    dollars = hours * order.profile.dollars_per_hour
+    rate = f"${order.profile.dollars_per_hour:.2f}/h"
+    found = (
+        f"{order.trials} trials × {minutes:g} min, at most {order.hours:g} h: {hours:.1f} h × {rate} = ${dollars:.2f}"
+    )
+    yield Line("price", GOOD, found + "; LLM $0.00", "a night you would pay for")
+
+
+CHECKS: tuple[Callable[[Order], Iterator[Line]], ...] = (
+    *(python, tools, gpus, sandbox, ranks, corpus, disk, file_system, repository, proposer, price),
+)
+
+
+def existing(folder: Path) -> Path:
+    """The folder, or what stands where it will be made."""
+    return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())
+
+
+def _tokens(manifest: Manifest) -> str:
+    return ", ".join(f"{split} {count:,}" for split, count in manifest.tokens.items()) + " tokens"

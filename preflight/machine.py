@@ -1,0 +1,120 @@
+"""What this machine has for training, tried inside the sandbox rather than assumed."""
+
+import importlib.metadata
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import CaddieError
+from preflight.phases import Target, interpreter, require
+from preflight.sandbox import Job, Limits, discard, run
+
+OLDEST, NEWEST = (2, 9), (2, 13)  # base/ is tested on both ends
+LIMITS = Limits(wall_seconds=180, cpu_seconds=600, processes=1024, threads=8192)
+PROBE = """
+import importlib.util, json, os
+import torch
+import torch.distributed as dist
+
+cuda = torch.cuda.is_available()
+device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
+if cuda:
+    torch.cuda.set_device(device)
+if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    dist.init_process_group("nccl" if cuda else "gloo")
+total = torch.ones(1, device=device)
+if dist.is_initialized():
+    dist.all_reduce(total)
+
+triton_says = "no GPU to compile for"
+if cuda:
+    import triton
+    import triton.language as tl
+
+    @triton.jit
+    def add_one(x, BLOCK: tl.constexpr):
+        at = tl.arange(0, BLOCK)
+        tl.store(x + at, tl.load(x + at) + 1)
+
+    x = torch.zeros(64, device=device)
+    add_one[(1,)](x, BLOCK=64)
+    triton_says = "compiled" if x.eq(1).all() else "compiled wrongly"
+
+q = torch.randn(1, 2, 64, 32, device=device, dtype=torch.bfloat16 if cuda else torch.float32)
+torch.nn.functional.scaled_dot_product_attention(q, q, q, is_causal=True)
+backends = {"flash_attn_interface": "flash-attn 3", "flash_attn": "flash-attn 2"}
+attention = next((name for module, name in backends.items() if importlib.util.find_spec(module)), "torch SDPA")
+if dist.is_initialized():
+    dist.destroy_process_group()
+if int(os.environ.get("RANK", 0)) == 0:
+    print(json.dumps({"ranks": int(total), "device": device.type, "triton": triton_says, "attention": attention}))
+"""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str
+    driver: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the probe saw; `problem` is empty if it ran to its end."""
+
+    ranks: int = 0
+    device: str = ""
+    triton: str = ""
+    attention: str = ""
+    problem: str = ""
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs that the driver sees."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    return [Gpu(*(part.strip() for part in line.rsplit(",", 1))) for line in lines if "," in line]
+
+
+def torch_version() -> str:
+    """The installed PyTorch, without importing it; empty if there is none."""
+    try:
+        return importlib.metadata.version("torch") or ""  # half an installation has a name and no version
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def supported(version: str) -> bool:
+    """Whether base/ is known to run on this PyTorch."""
+    numbers = version.split("+")[0].split(".")[:2]
+    return len(numbers) == 2 and all(n.isdigit() for n in numbers) and OLDEST <= tuple(map(int, numbers)) <= NEWEST
+
+
+def probe(folder: Path, target: Target, level: str) -> Facts:
+    """Run the probe as a candidate of this target would run; `folder` is used and removed."""
+    discard(folder)
+    folder.mkdir(parents=True)
+    program = folder / "probe.py"
+    program.write_text(PROBE)
+    job = Job(
+        command=(*interpreter(target.ranks), str(program)),
+        folder=folder / "job",
+        limits=LIMITS,
+        readable=(program,),
+        environment=target.environment,
+        ranks=target.ranks,
+        level=level,
+    )
+    try:
+        require(job, run(job), "probe")
+        found = json.loads(job.log.read_text().splitlines()[-1])
+        return Facts(**found)
+    except (CaddieError, ValueError, TypeError, IndexError) as error:
+        return Facts(problem=str(error))
+    finally:
+        discard(folder)

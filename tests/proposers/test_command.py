@@ -1,0 +1,130 @@
+"""The `command` proposer: real programs behind real walls, answering on stdout or by editing their copy."""
+
+import json
+import socket
+import sys
+import threading
+
+import pytest
+from support import ROOT
+
+from data.errors import NoProposal, ProposerFailed
+from experiments.proposal import Proposal, apply
+from preflight.targets import POCKET
+from preflight.tree import PLAIN, Source
+from proposers import Options
+from proposers.command import Command
+from proposers.context import Context
+from proposers.reply import next_proposal
+
+TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\n"), "base/model/b.py": Source(PLAIN, b"z = 3\n")}
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Writes a program, starts it as the proposer, and returns what the harness makes of its answer."""
+
+    def run(source, show=(), passed=()):
+        program = tmp_path / "program.py"
+        program.write_text("import json, os, sys\ncontext = json.load(sys.stdin)\n" + source)
+        context = Context("night", tmp_path / "proposer", POCKET, "the brief", "a" * 40, TREE, None, [])
+        command = (sys.executable, str(program))
+        return next_proposal(Command(Options(command=command, show=show, passed=passed)), context)
+
+    return run
+
+
+EDIT = {"path": "base/a.py", "search": "x = 1", "replace": "x = 5"}
+ANSWER = {"title": "five", "hypothesis": "h", "class": "schedule", "expected_delta_bpb": -0.1, "edits": [EDIT]}
+
+
+def test_an_answer_on_stdout(ask):
+    made = Proposal.parse(ask(f"print('Here it is:'); print({json.dumps(ANSWER)!r})"))
+    assert (made.title, made.parent) == ("five", "a" * 40)
+    assert apply(made, TREE)["base/a.py"].content == b"x = 5\ny = 2\n"
+
+
+def test_the_context_is_what_a_proposer_may_know(ask):
+    checks = (
+        "assert context['program'] == 'the brief'\n"
+        "assert context['files']['base/a.py'] == 'x = 1\\ny = 2\\n'\n"
+        "assert set(context['proposal_schema']['properties']) >= {'title', 'class', 'edits'}\n"
+        "assert open('base/model/b.py').read() == 'z = 3\\n' and not os.path.exists('.git')\n"
+        "assert '1337' not in json.dumps(context)\n"
+    )
+    assert Proposal.parse(ask(checks + f"print({json.dumps(ANSWER)!r})"))
+
+
+def test_edits_of_the_copy_are_diffed_by_the_harness(ask):
+    source = (
+        "open('base/a.py', 'a').write('w = 4\\n'); open('base/c.py', 'w').write('new = 1\\n')\n"
+        "print('I did it. ' + json.dumps({'title': 'two files', 'class': 'simplify', 'edits': 'lies'}))"
+    )
+    made = Proposal.parse(ask(source))
+    assert (made.title, made.kind) == ("two files", "simplify")
+    tree = apply(made, TREE)
+    assert tree["base/a.py"].content == b"x = 1\ny = 2\nw = 4\n"
+    assert tree["base/c.py"].content == b"new = 1\n"
+
+
+def test_a_refusal_comes_back_and_edits_go_on(ask):
+    """The first edit is a no-op; told so, the program finds its own edit and adds to it."""
+    source = (
+        "text = open('base/a.py').read()\n"
+        "if context['refused']:\n"
+        "    assert 'no_op' in context['refused'] and '# c' in text\n"
+        "    open('base/a.py', 'w').write(text.replace('1', '7'))\n"
+        "else:\n"
+        "    open('base/a.py', 'w').write(text + '# c\\n')\n"
+    )
+    assert apply(Proposal.parse(ask(source)), TREE)["base/a.py"].content == b"x = 7\ny = 2\n# c\n"
+
+
+def test_a_deleted_file_and_a_link_are_refused(ask):
+    with pytest.raises(ProposerFailed, match="base/a.py: is gone"):
+        ask("os.remove('base/a.py') if os.path.exists('base/a.py') else None")
+    with pytest.raises(ProposerFailed, match="plain file"):
+        ask("os.mkfifo('base/pipe.py')")
+
+
+def test_keys_and_files_are_hidden_unless_named(ask, tmp_path, monkeypatch):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret")
+    monkeypatch.setenv("GEMINI_API_KEY", "other")
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine")
+    source = (
+        "assert 'ANTHROPIC_API_KEY' not in os.environ and os.environ['GEMINI_API_KEY'] == 'other'\n"
+        f"assert open({str(notes)!r}).read() == 'mine'\n"
+        f"assert not os.access({str(ROOT / 'README.md')!r}, os.R_OK)\n"
+        "try:\n    open('/usr/written', 'w')\n    sys.exit('wrote')\nexcept OSError:\n    pass\n"
+        f"print({json.dumps(ANSWER)!r})"
+    )
+    assert Proposal.parse(ask(source, show=(notes,), passed=("GEMINI_API_KEY",))).title == "five"
+
+
+def test_the_network_is_open(ask):
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer():
+        with server.accept()[0] as connection:
+            connection.sendall(b"an idea")
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    port = server.getsockname()[1]
+    source = (
+        f"import socket\nassert socket.create_connection(('127.0.0.1', {port})).recv(9) == b'an idea'\n"
+        f"print({json.dumps(ANSWER)!r})"
+    )
+    assert Proposal.parse(ask(source)).title == "five"
+    thread.join()
+    server.close()
+
+
+def test_a_program_that_fails_is_asked_again_later_and_one_that_is_missing_is_not(ask):
+    with pytest.raises(ProposerFailed, match="exit status 1: out of ideas"):
+        ask("sys.exit('out of ideas')")
+    with pytest.raises(NoProposal, match="no-such-agent"):
+        Command(Options(command=("no-such-agent",)))
+    with pytest.raises(NoProposal, match="--command"):
+        Command(Options())

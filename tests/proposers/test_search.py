@@ -1,0 +1,181 @@
+"""Numeric search: ranges read from source, edits that apply, a history that guides, bytes that fit."""
+
+import ast
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from base.config import Config, describe_knobs
+from base.presets import PRESETS, RANGES
+from data.errors import NoProposal
+from experiments.ledger import COLUMNS, Row
+from experiments.proposal import Proposal, apply, edits_between
+from experiments.state import State
+from preflight.targets import POCKET
+from preflight.tree import PLAIN, Source, read_folder
+from proposers.context import Context
+from proposers.forecast import fits
+from proposers.knobs import Range, declared, edited
+from proposers.reply import read
+from proposers.search import Search, distribution, study_of
+
+BASE = read_folder(ROOT)
+
+
+def context(rows=(), tree=BASE, run="night") -> Context:
+    incumbent = next((row for row in rows if row.state is State.BASELINE), None)
+    return Context(run, Path("unused"), POCKET, "", "a" * 40, tree, incumbent, list(rows))
+
+
+def row(number: int, knobs: dict, val_bpb: float | None, state=State.DISCARDED) -> Row:
+    return Row(**{**dict.fromkeys(COLUMNS), "number": number, "state": state, "title": f"trial {number}"}
+               | {"knobs": json.dumps(knobs), "val_bpb": val_bpb, "detail": "", "hypothesis": ""})  # fmt: skip
+
+
+def test_what_is_read_from_source_is_what_the_program_says():
+    """Two readers of the same declarations: ours by syntax tree, base's own by running."""
+    spoken = {knob["name"]: knob for knob in describe_knobs(PRESETS["pocket"]()) if knob["range"]}
+    found = {knob.name: knob for knob in declared(BASE, "pocket")}
+    assert found.keys() == spoken.keys()
+    for name, knob in found.items():
+        assert knob.value == spoken[name]["value"], name
+        ours = RANGES["pocket"].get(name)
+        expected = vars(ours) if ours else spoken[name]["range"]
+        assert vars(knob.range) == expected, name
+
+
+def test_defaults_lie_in_their_ranges():
+    for preset in PRESETS:
+        for knob in declared(BASE, preset):
+            assert distribution(knob)._contains(knob.value), (preset, knob)
+
+
+def test_an_edit_changes_one_literal_and_nothing_else():
+    for knob in declared(BASE, "pocket"):
+        value = knob.value + 1
+        tree = edited(BASE, {knob: value})
+        (again,) = [other for other in declared(tree, "pocket") if other.name == knob.name]
+        assert again.value == value
+        others = [(k.name, k.value) for k in declared(tree, "pocket") if k.name != knob.name]
+        assert others == [(k.name, k.value) for k in declared(BASE, "pocket") if k.name != knob.name]
+
+
+def test_proposals_apply_change_one_or_two_knobs_and_stay_in_range():
+    rows = [row(0, {}, 2.0, State.BASELINE)]
+    for number in range(1, 30):
+        proposal = read(Search().propose(context(rows)), context(rows))
+        tree = apply(proposal, BASE)
+        before, after = ({knob.name: knob for knob in declared(t, "pocket")} for t in (BASE, tree))
+        changed = {name for name in before if before[name].value != after[name].value}
+        assert 1 <= len(changed) <= 2
+        assert not any(before[name].range.joint for name in changed)
+        assert all(distribution(after[name])._contains(after[name].value) for name in changed)
+        assert all(proposal.title.count(name) for name in changed)
+        rows.append(row(number, {name: knob.value for name, knob in after.items()}, 2.0 + 0.01 * number))
+
+
+def test_a_restart_proposes_the_same_and_never_a_configuration_twice():
+    rows, seen = [row(0, {}, 2.0, State.BASELINE)], set()
+    for number in range(1, 20):
+        text = Search().propose(context(rows))
+        assert text == Search().propose(context(rows))
+        tree = apply(Proposal.parse(text), BASE)
+        values = {knob.name: knob.value for knob in declared(tree, "pocket") if not knob.range.joint}
+        assert tuple(values.items()) not in seen
+        seen.add(tuple(values.items()))
+        rows.append(row(number, values, 2.0))
+
+
+def test_history_guides_towards_what_was_good():
+    """Bits per byte that depend on one knob: draws that know 60 trials come closer to its best value than blind ones."""
+    knobs = [knob for knob in declared(BASE, "pocket") if knob.name == "matrix_lr"]
+    (knob,) = knobs
+    far = {"informed": [], "blind": []}
+    for seed in range(20):
+        history = [({"matrix_lr": value}, abs(value - 0.05)) for value in (0.005 + 0.195 * i / 60 for i in range(60))]
+        for name in far:
+            study = study_of(knobs, history, seed, name == "informed", False)
+            far[name].append(abs(study.ask({"matrix_lr": distribution(knob)}).params["matrix_lr"] - 0.05))
+    assert sum(far["informed"]) < 0.5 * sum(far["blind"])
+
+
+def test_trials_a_limit_ended_count_as_worse_than_all():
+    values = {knob.name: knob.value for knob in declared(BASE, "pocket")}
+    rows = [row(0, values, 2.0, State.BASELINE), row(1, values, 2.2), row(2, values, None, State.OVERSIZE)]
+    rows.append(row(3, values, None, State.INFRA))
+    from proposers.search import scored
+
+    assert [(r.number, round(value, 6)) for r, value in scored(rows)] == [(0, 2.0), (1, 2.2), (2, 2.3)]
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\n", "expected knobs with a Range, found none"),
+        ("class A:\n    x: int = knob(1, '', Range(3, 1))\n", "Range"),
+        ("class A:\n    x: int = knob(1, '', Range(evil(), 1))\n", "expected knobs"),
+        ("class A(:\n", "expected knobs"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_one_line(source, words):
+    tree = {**BASE, "base/config.py": Source(PLAIN, source.encode())}
+    with pytest.raises(NoProposal, match=words):
+        declared(tree, "pocket")
+
+
+def test_a_new_knob_of_a_proposal_is_searched_too():
+    text = BASE["base/config.py"].content.decode()
+    line = '    softcap: float = knob(30.0, "logits become c*tanh(z/c)", Range(8.0, 60.0, log=True))\n'
+    new = text.replace(line, line + '    gate: float = knob(0.25, "of the new idea", Range(0.0, 1.0))\n')
+    found = {knob.name: knob for knob in declared({**BASE, "base/config.py": Source(PLAIN, new.encode())}, "pocket")}
+    assert found["gate"].range == Range(0.0, 1.0)
+
+
+def test_the_ranges_are_literals():
+    """The harness reads ranges without running anything, so nothing but literals may stand in them."""
+    for path in ("base/config.py", "base/presets.py"):
+        for node in ast.walk(ast.parse(BASE[path].content)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Range":
+                for value in [*node.args, *(keyword.value for keyword in node.keywords)]:
+                    ast.literal_eval(value)
+    assert Config()
+
+
+def test_fits_asks_for_the_upper_end():
+    assert fits(lambda _: (90, 100), BASE, 100)
+    assert not fits(lambda _: (90, 101), BASE, 100)
+
+
+@pytest.mark.torch
+@pytest.mark.slow
+def test_joint_moves_up_to_six_knobs_and_forecasts_bytes(tmp_path):
+    here = replace(context([row(0, {}, 2.0, State.BASELINE)]), folder=tmp_path)
+    here = replace(here, incumbent=replace(here.rows[0], artifact_bytes=192_815))
+    changed = set()
+    for number in range(4):
+        tree = apply(Proposal.parse(Search(joint=True).propose(replace(here, run=f"night{number}"))), BASE)
+        pairs = zip(declared(BASE, "pocket"), declared(tree, "pocket"), strict=True)
+        changed |= {(number, a.name, a.range.joint) for a, b in pairs if a.value != b.value}
+    assert any(joint for _, _, joint in changed)
+    assert max(sum(n == number for n, _, _ in changed) for number in range(4)) > 2
+
+
+def test_edits_between_trees_are_exact():
+    """Round trip: applying the edits to one tree gives the other."""
+    text = "".join(f"line {i % 7}\n" for i in range(60))
+    changes = [
+        text.replace("line 3\n", "line three\n"),
+        "new first\n" + text,
+        text + "no newline at the end",
+        text[: len(text) // 2],
+        text.replace("line 1\n", "", 1).replace("line 5\n", "other\n", 2),
+        "",
+    ]
+    for after in changes:
+        one, other = ({"base/a.py": Source(PLAIN, body.encode())} for body in (text, after))
+        made = {"title": "t", "hypothesis": "", "class": "schedule", "parent": "a" * 40, "expected_delta_bpb": 0.0}
+        proposal = Proposal.parse(json.dumps({**made, "edits": edits_between(one, other)}))
+        assert apply(proposal, one) == other
