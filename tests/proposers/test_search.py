@@ -90,7 +90,7 @@ def test_a_restart_proposes_the_same_and_never_a_configuration_twice():
 
 
 def test_history_guides_towards_what_was_good():
-    """Bits per byte that depend on one knob: draws that know 60 trials come closer to its best value than blind ones."""
+    """Bits per byte that depend on one knob: draws that know 60 trials come closer to its best than blind ones."""
     knobs = [knob for knob in declared(BASE, "pocket") if knob.name == "matrix_lr"]
     (knob,) = knobs
     far = {"informed": [], "blind": []}
