@@ -26,7 +26,7 @@ ifneq ($(filter-out 0,$(GPU)),)
 endif
 	touch $@
 
-shards/pocket/manifest.json: data/pocket.py | .venv/.harness
+shards/pocket/manifest.json: data/pocket.py data/build.py | .venv/.harness
 	$(BIN)/python -m data pocket
 
 setup: .venv/.train shards/pocket/manifest.json

@@ -21,6 +21,7 @@ from experiments.push import Pusher
 from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
 from preflight import bundle
+from preflight.phases import interpreter
 from preflight.text import one_line
 
 EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL
@@ -201,7 +202,8 @@ def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
         "TOKENIZER_PATH": str(shards / "tokenizer.model"),
     }
     assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
-    return f"env {assignments} .venv/bin/python trials/{run}/{number:04d}/{bundle.NAME}"
+    program = " ".join((".venv/bin/python", *interpreter(tier.target.ranks)[1:]))
+    return f"env {assignments} {program} trials/{run}/{number:04d}/{bundle.NAME}"
 
 
 def open_ledger(root: Path, name: str) -> Ledger:

@@ -40,6 +40,8 @@ def open_bench(
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
+    if level is None and levels[0] == "none" and PROFILES[profile].gpus:
+        raise CaddieError("no sandbox works here, and this profile needs one; --level none runs without, at your risk")
     level = level or levels[0]
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
@@ -105,7 +107,7 @@ def baseline(bench: Bench) -> Row:
         settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
         if isinstance(error, Refused):
             raise CaddieError(f"the baseline cannot run: {error}") from error
-        raise
+        raise MachineError(f"the baseline could not be measured: {error or type(error).__name__}") from error
     bench.ledger.update(number, tree=bench.workspace.tree_of(start), knobs=report.knobs)
     return settle(bench, number, None, State.BASELINE, measured)
 

@@ -21,6 +21,7 @@ from experiments.state import State
 from preflight.text import one_line
 
 WATCH_SECONDS = 1.0
+WIDE = 110  # columns of a screen that has room for the whole table
 STYLES = {State.KEPT: "green", State.BASELINE: "cyan", State.DISCARDED: "dim", State.DISHONEST: "bold red"}
 
 
@@ -84,23 +85,24 @@ class Progress:
                 self._write(f"the screen is gone ({error.strerror}); this file goes on")
 
 
-def table(rows: Iterable[Row]) -> Table:
-    """The run at a glance."""
+def table(rows: Iterable[Row], width: int, folded: bool = True) -> Table:
+    """The run at a glance; a narrow screen gets fewer columns, and one line a trial where titles are not folded."""
     shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in ("trial", "title"):
-        shown.add_column(name, overflow="fold" if name == "title" else "ellipsis")
-    for name in ("val_bpb", "delta", "bytes", "train s", "score s", "honesty bound"):
+    shown.add_column("trial")
+    shown.add_column("title", min_width=24, no_wrap=not folded, overflow="fold" if folded else "ellipsis")
+    wide = width >= WIDE
+    for name in ("val_bpb", "delta", *(("bytes", "train s", "score s", "honesty bound") if wide else ())):
         shown.add_column(name, justify="right", no_wrap=True)
     shown.add_column("verdict", no_wrap=True)
     for row in rows:
-        cells = [
-            _number(row.val_bpb, ".4f"),
-            _number(row.delta_bpb, "+.4f"),
-            _number(row.artifact_bytes, ",d"),
-            _number(row.train_seconds, ".1f"),
-            _number(row.score_seconds, ".1f"),
-            f"±{row.honesty_bpb:.4f}/{row.rare_bpb:.3f}" if row.honesty_bpb is not None else "-",
-        ]
+        cells = [_number(row.val_bpb, ".4f"), _number(row.delta_bpb, "+.4f")]
+        if wide:
+            cells += [
+                _number(row.artifact_bytes, ",d"),
+                _number(row.train_seconds, ".1f"),
+                _number(row.score_seconds, ".1f"),
+                f"±{row.honesty_bpb:.4f}/{row.rare_bpb:.3f}" if row.honesty_bpb is not None else "-",
+            ]
         verdict = Text(str(row.state), STYLES.get(row.state, "yellow"))
         shown.add_row(f"{row.number:04d}", Text(one_line(row.title, 60)), *cells, verdict)
     return shown
@@ -108,7 +110,7 @@ def table(rows: Iterable[Row]) -> Table:
 
 def summary(console: Console, run: str, rows: list[Row]) -> None:
     """The table, the night in a sentence, what its bounds mean, and what to type next."""
-    console.print(table(rows))
+    console.print(table(rows, console.width))
     console.print(Text(sentence(rows), "bold"))
     proved = [row for row in rows if row.honesty_bpb is not None]
     if proved:
@@ -141,7 +143,7 @@ def summary(console: Console, run: str, rows: list[Row]) -> None:
 def sentence(rows: list[Row]) -> str:
     """How many of what, and how far: `12 trials: 2 kept, 9 discarded, 1 crash; 1.9354 to 1.9038 bpb (trial 0002)`."""
     counts = Counter(str(row.state) for row in rows if row.state is not State.BASELINE and row.state.finished)
-    told = f"{counts.total()} trials" + (": " if counts else "")
+    told = f"{counts.total()} trial{'s' * (counts.total() != 1)}" + (": " if counts else "")
     told += ", ".join(f"{count} {state}" for state, count in counts.most_common())
     first, best = next((row for row in rows if row.state is State.BASELINE), None), incumbent(rows)
     if first and best and first.val_bpb is not None and best.val_bpb is not None:
@@ -173,7 +175,10 @@ def watch(console: Console, read: Callable[[], list[Row]]) -> None:
             rows = read()
             room = max(console.height - 6, 5)
             hidden = Text(f"… {len(rows) - room} earlier trials" if len(rows) > room else "", "dim")
-            live.update(Group(hidden, table(rows[-room:]), Text(sentence(rows), "bold")), refresh=True)
+            live.update(
+                Group(hidden, table(rows[-room:], console.width, folded=False), Text(sentence(rows), "bold")),
+                refresh=True,
+            )
             time.sleep(WATCH_SECONDS)
 
 

@@ -12,7 +12,7 @@ from preflight.phases import Target, interpreter, require
 from preflight.sandbox import Job, Limits, discard, run
 
 OLDEST, NEWEST = (2, 9), (2, 13)  # base/ is tested on both ends
-LIMITS = Limits(wall_seconds=180, cpu_seconds=600, processes=1024, threads=8192)
+LIMITS = Limits(wall_seconds=180, cpu_seconds=600)
 PROBE = """
 import importlib.util, json, os
 import torch
@@ -104,7 +104,7 @@ def probe(folder: Path, target: Target, level: str) -> Facts:
     job = Job(
         command=(*interpreter(target.ranks), str(program)),
         folder=folder / "job",
-        limits=LIMITS,
+        limits=target.within(LIMITS),
         readable=(program,),
         environment=target.environment,
         ranks=target.ranks,

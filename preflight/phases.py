@@ -31,6 +31,13 @@ class Target:
     environment: Mapping[str, str] = field(default_factory=dict)  # overrides the preset
     memory_bytes: int = 8 << 30
     temporary_bytes: int = 256 << 20  # of /tmp and /dev/shm each: compiler caches, messages between ranks
+    processes: int = 64
+    threads: int = 1_024
+
+    def within(self, limits: Limits) -> Limits:
+        """Limits of time with this target's limits of space."""
+        names = ("memory_bytes", "temporary_bytes", "processes", "threads")
+        return replace(limits, **{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class Candidate:
         return Job(
             command=(*interpreter(ranks), str(self.bundle), phase, *arguments),
             folder=folder,
-            limits=replace(limits, memory_bytes=self.target.memory_bytes, temporary_bytes=self.target.temporary_bytes),
+            limits=self.target.within(limits),
             readable=(self.bundle, *readable),
             environment={**self.target.environment, "PRESET": self.target.preset, **(environment or {})},
             release=release,

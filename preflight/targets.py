@@ -29,6 +29,8 @@ ONE_H100 = Target(
     environment={"ITERATIONS": "1000", "BATCH_TOKENS": "524288", "MAX_WALLCLOCK_SECONDS": "0", "COMPILE": "1"},
     memory_bytes=48 << 30,
     temporary_bytes=8 << 30,
+    processes=256,  # torch.compile forks its compilers
+    threads=8_192,
 )
 EIGHT_H100 = Target(
     preset="baseline",
@@ -37,6 +39,8 @@ EIGHT_H100 = Target(
     environment={"MAX_WALLCLOCK_SECONDS": f"{TRAIN_SECONDS:g}", "COMPILE": "1"},
     memory_bytes=256 << 30,
     temporary_bytes=32 << 30,
+    processes=1_024,
+    threads=32_768,
 )
 TARGETS = {"pocket": POCKET, "h100": ONE_H100, "8xh100": EIGHT_H100}
 

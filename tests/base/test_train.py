@@ -97,7 +97,7 @@ def test_describe_lists_knobs_presets_and_parameters():
         check=True,
     )
     found = json.loads(done.stdout)
-    assert {"name", "section", "type", "value", "doc"} == set(found["knobs"][0])
+    assert {"name", "section", "type", "value", "doc", "range"} == set(found["knobs"][0])
     assert found["presets"] == ["baseline", "pocket"]
     assert found["parameters"]["total"] == 176_902
 

@@ -107,6 +107,13 @@ def test_compiler(order, tmp_path, monkeypatch):
     assert "gcc" in lines(order)["compiler"].type_this
 
 
+@torch
+def test_ranks_meet_in_one_sum_inside_the_sandbox(order):
+    two = replace(order.profile.tier.target, ranks=2)
+    order = replace(order, profile=replace(order.profile, tier=replace(order.profile.tier, target=two)))
+    assert lines(order)["ranks"].found.startswith("2 on ")
+
+
 @no_gpu
 def test_gpus(order):
     found = lines(replace(order, profile=replace(order.profile, gpus=8)))
