@@ -19,8 +19,7 @@ from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import Bench, measure, run_trial, settle, settle_lost
 from experiments.workspace import Workspace
-from preflight import bundle, checks, sandbox
-from preflight.sandbox import discard
+from preflight import bundle, checks, leftovers
 from preflight.text import one_line
 from preflight.walls import available_levels
 
@@ -70,7 +69,7 @@ def recover(bench: Bench) -> list[Row]:
     """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
     lost = bench.ledger.unsettled()
     for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
-        sandbox.clear(folder)
+        leftovers.clear(folder)
     bench.workspace.unlock()
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
@@ -84,7 +83,7 @@ def stopped(bench: Bench) -> None:
     """What a person's Ctrl-C left unsettled."""
     for row in bench.ledger.unsettled():
         settle_lost(bench, row.number, State.STOPPED, "stopped by a person")
-    sandbox.clear(bench.folder / PROPOSER_FOLDER)
+    leftovers.clear(bench.folder / PROPOSER_FOLDER)
 
 
 def baseline(bench: Bench) -> Row:
@@ -95,7 +94,7 @@ def baseline(bench: Bench) -> Row:
     start = bench.workspace.best()
     number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
     folder = bench.trial_folder(number)
-    discard(folder)
+    leftovers.discard(folder)
     try:
         with bench.stage(number, "the baseline", "preflight"):
             tree = bench.workspace.read(start)
@@ -133,7 +132,7 @@ def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str
     """Start generate_next.py as a process and return what it printed; raises NoProposal or ProposerFailed."""
     command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
     command += ["--proposer", proposer, *arguments]
-    sandbox.clear(bench.folder / PROPOSER_FOLDER)
+    leftovers.clear(bench.folder / PROPOSER_FOLDER)
     try:
         done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ)
     except subprocess.TimeoutExpired as error:

@@ -1,6 +1,6 @@
 """What a trial may cost, per profile: the only place, and nothing in base/ can change it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from preflight.limits import EVALUATION_SECONDS, TRAIN_SECONDS
@@ -61,20 +61,10 @@ FULL_H100 = Tier(
     margin_bpb=0.002,
     expected_minutes=14,
 )
-FULL_8XH100 = Tier(
-    name="full",
+FULL_8XH100 = replace(
+    FULL_H100,
     target=EIGHT_H100,
-    split="dev",
-    seeds=(1337,),
     train_wall_seconds=TRAIN_SECONDS + 10,  # the program stops itself at 600 s; closing weights.bin takes a moment
-    score_wall_seconds=EVALUATION_SECONDS,
-    train_cpu_slack=inf,
-    score_cpu_slack=inf,
-    largest_block=1 << 20,
-    proof_tokens=1 << 20,
-    proof_places=256,
-    smooth_bound_bpb=0.001,
-    margin_bpb=0.002,
     expected_minutes=17,
 )
 

@@ -19,7 +19,7 @@ from experiments.state import State
 from experiments.tiers import Tier
 from experiments.workspace import Workspace
 from preflight import bundle, checks
-from preflight.sandbox import discard
+from preflight.leftovers import discard
 from preflight.text import one_line, quoted
 from preflight.tree import Tree
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import CaddieError
+from preflight.leftovers import discard
 from preflight.phases import Target, interpreter, require
-from preflight.sandbox import Job, Limits, discard, run
+from preflight.sandbox import Job, Limits, run
 
 OLDEST, NEWEST = (2, 9), (2, 13)  # base/ is tested on both ends
 LIMITS = Limits(wall_seconds=180, cpu_seconds=600)

@@ -4,7 +4,6 @@ The walls themselves are in preflight/walls.py; preflight/warden.py is the proce
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,9 +18,9 @@ from pathlib import Path
 
 from data.errors import Refused, SandboxError
 from preflight import process_tree, syscalls
+from preflight.leftovers import LOCK_NAME, discard, marker
 from preflight.walls import clean_environment, wrap
 
-LOCK_NAME = "warden.lock"  # held while the job's warden lives
 SOCKET_NAME = "socket"  # in OUT, which is the candidate's working directory
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -177,27 +176,6 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
         if running.socket:
             running.socket.close()
         discard(scratch)
-
-
-def clear(folder: Path) -> None:
-    """Remove a folder in which a harness that was killed may have left jobs, once they are over."""
-    for path, folders, files in os.walk(folder):
-        if LOCK_NAME in files:  # the folder of a job; below it stands only what its candidate made
-            folders.clear()
-            with (Path(path) / LOCK_NAME).open() as held:
-                fcntl.flock(held, fcntl.LOCK_EX)  # its warden ends with the harness, and has it until then
-            process_tree.end_marked(marker(Path(path)))  # a warden that was killed too leaves these
-    discard(folder)
-
-
-def marker(folder: Path) -> str:
-    """In the environment of every process of a job."""
-    return f"CADDIE_JOB={folder}"
-
-
-def discard(folder: Path) -> None:
-    """Remove what a candidate may have shaped: `rm` has no depth or path length at which it gives up."""
-    subprocess.run(["rm", "-rf", "--", str(folder)], capture_output=True)
 
 
 def run(job: Job) -> Outcome:

@@ -10,8 +10,9 @@ from pathlib import Path
 from data.errors import Refused
 from preflight import bundle
 from preflight.finding import Finding
+from preflight.leftovers import discard
 from preflight.phases import Candidate, Target, require
-from preflight.sandbox import Limits, discard, run, take
+from preflight.sandbox import Limits, run, take
 from preflight.tree import Tree
 
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60)

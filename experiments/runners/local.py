@@ -7,8 +7,9 @@ from data.errors import Refused
 from experiments.job import Job, Measured
 from experiments.referee import ScoreLimits, score
 from preflight import yardstick
+from preflight.leftovers import discard
 from preflight.phases import Candidate, require
-from preflight.sandbox import Limits, discard, run, take
+from preflight.sandbox import Limits, run, take
 
 METRICS_BYTES = 1 << 22
 PACK_SECONDS = 600.0

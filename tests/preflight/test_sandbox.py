@@ -12,7 +12,8 @@ from support import ROOT
 
 from data.errors import Refused
 from preflight import process_tree
-from preflight.sandbox import Job, Limits, discard, run, start, take
+from preflight.leftovers import discard
+from preflight.sandbox import Job, Limits, run, start, take
 from preflight.walls import available_levels
 
 LEVELS = [level for level in available_levels() if level != "none"]
