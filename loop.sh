@@ -10,7 +10,7 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --trials N      stop after N settled trials (3)          --hours H     stop after H hours (12)
   --run NAME      the run (demo): trials/NAME, branches experiments/NAME/*
   --profile P     the machine: pocket (any CPU), h100 (one GPU), 8xh100
-  --proposer P    auto (shipped proposals, then search), scripted, search, command
+  --proposer P    auto (shipped proposals, then search), scripted, search, random, command
   --push REMOTE   send every result to a git remote; `python -m experiments restore REMOTE NAME` brings it back
   --script DIR    scripted: a folder of proposals          --joint       search: up to six knobs at once
   --command CMD   command: the program that proposes       --show PATH   ... may read PATH   --pass NAME  ... gets a variable
@@ -31,15 +31,30 @@ done
 make --silent setup
 .venv/bin/python -m experiments doctor "$@"
 
-trap '' HUP      # a closed laptop or a lost connection does not end a night
+stop='' controller=''
+trap '' HUP PIPE                                  # a closed laptop or a lost connection does not end a night
+trap 'stop=1' INT                                 # Ctrl-C reaches the controller too, and it ends in order
+trap 'stop=1; kill -TERM $controller 2>/dev/null || true' TERM
+
 session="$(date +%s).$$"
-for ((quick = 0; quick < 10; )); do
-  began=$SECONDS code=0
-  .venv/bin/python -m experiments run --session "$session" "$@" || code=$?
-  case $code in 0 | 2 | 130) exit "$code" ;; esac      # done, a person must act, Ctrl-C
-  echo "loop.sh: the controller ended with status $code; it is started again" >&2
-  if ((SECONDS - began < 2)); then quick=$((quick + 1)); else quick=0; fi
-  sleep 1
+pause=1
+for ((tries = 0; tries < 20; tries++)); do
+  began=$SECONDS
+  .venv/bin/python -m experiments run --session "$session" "$@" &
+  controller=$!
+  while :; do                                     # a trapped signal ends a wait early
+    code=0
+    wait "$controller" || code=$?
+    kill -0 "$controller" 2>/dev/null || break
+  done
+  case $code in 0 | 2 | 130) exit "$code" ;; esac # done, a person must act, Ctrl-C
+  [[ -z $stop ]] || exit 130
+  echo "loop.sh: the controller ended with status $code; it is started again in $pause s" >&2 || true
+  sleep "$pause" &
+  wait $! || { kill $! 2>/dev/null || true; }
+  [[ -z $stop ]] || exit 130
+  # The controller itself counts starts without a settled trial; this pause is for one that does not get that far.
+  if ((SECONDS - began > 5 + pause)); then pause=1 tries=0; else pause=$((pause < 150 ? 2 * pause : 300)); fi
 done
-echo "loop.sh: the controller ended $quick times within two seconds; see trials/*/loop.log" >&2
+echo "loop.sh: the controller ended $tries times within seconds; see trials/*/loop.log" >&2 || true
 exit 1

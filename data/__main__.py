@@ -13,7 +13,7 @@ from rich.progress import Progress as Bar
 from data import documents, fineweb, pocket
 from data.build import replaced, train_tokenizer, write_corpus
 from data.corpus import Corpus
-from data.errors import CaddieError
+from data.errors import CaddieError, DataError
 from data.hub import Progress
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
@@ -67,6 +67,11 @@ def tokenize(
 
     Example: python -m data tokenize ~/notes --out shards/notes
     """
+    here, there = source.resolve(), out.resolve()
+    if here.is_relative_to(there) or there.is_relative_to(here):
+        raise DataError(
+            f"got --out {out} for text in {source}, expected two folders apart: --out is replaced as a whole"
+        )
     found = documents.read(source)
     model = tokenizer.read_bytes() if tokenizer else train_tokenizer(found, vocab_size)
     readable = any(source.resolve().is_relative_to(path) for path in ("/usr", sys.prefix, sys.base_prefix))
@@ -117,7 +122,7 @@ class Shown(Progress, AbstractContextManager["Shown"]):
 def main() -> None:
     try:
         app()
-    except CaddieError as error:
+    except (CaddieError, OSError) as error:
         typer.echo(str(error), err=True)
         raise SystemExit(1) from error
 

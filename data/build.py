@@ -25,6 +25,10 @@ Documents = dict[str, str]  # name -> text
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
     """An empty folder that takes `folder`'s place as a whole when the block ends well, and is gone otherwise."""
+    if folder.exists() and not (folder / "manifest.json").exists() and any(folder.iterdir()):
+        raise DataError(
+            f"{folder}: expected no folder, an empty one or a corpus, found other files; choose another place"
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         work = Path(scratch) / folder.name

@@ -50,7 +50,7 @@ class Corpus:
                 f"{path}: expected a corpus manifest, found {one_reason(error)}; `python -m data --help` builds one"
             ) from error
         for name, expected in manifest.sha256.items() if verify else ():
-            found = file_sha256(folder / name)
+            found = file_sha256(folder / name) if (folder / name).is_file() else "no such file"
             if found != expected:
                 raise DataError(
                     f"{folder / name}: expected sha256 {expected[:16]}…, found {found[:16]}…; build it again"
@@ -81,7 +81,9 @@ class Corpus:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    partial = folder / "manifest.part"
+    partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    partial.replace(folder / "manifest.json")  # whole or not at all
 
 
 def one_reason(error: Exception) -> str:

@@ -5,6 +5,7 @@ manifest is written: that is the last thing that happens. What a broken download
 """
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data.shards import read_shard, write_shard
 LONGEST_SEQUENCE = 4096  # official logs round scored tokens down to whole sequences
 DEV_TOKENS = 10_000_000
 BOS = 1
+PLAIN_PATH = re.compile(r"(?!.*\.\.)[\w.-]+(/[\w.-]+)*")
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,13 @@ def prepare(
     variant = VARIANTS[name]
     wanted = train_shards or variant.train_shards
     if (folder / "manifest.json").exists():
-        corpus = Corpus.open(folder, verify=True)
-        if len(corpus.shards("train")) == wanted:
-            return corpus
-        (folder / "manifest.json").unlink()  # more or fewer shards: those that are here stay, all is counted again
+        try:
+            corpus = Corpus.open(folder, verify=True)
+            if len(corpus.shards("train")) == wanted:
+                return corpus
+        except DataError as error:
+            progress.say(f"{error}; what is damaged is fetched again")
+        (folder / "manifest.json").unlink()  # what is here and whole stays, all is counted again
     folder.mkdir(parents=True, exist_ok=True)
     repository = Repository.open(variant.repository, folder, progress)
     repository.fetch(_files(variant, wanted, repository))
@@ -72,6 +77,8 @@ def _files(variant: Variant, wanted: int, repository: Repository) -> list[Remote
         tokenizer = next(item for item in manifest["tokenizers"] if item["name"] == entry["tokenizer_name"])
         published, validation = int(entry["stats"]["files_train"]), int(entry["stats"]["files_val"])
         tokenizer_path = f"{prefix}/{tokenizer.get('model_path') or tokenizer['path']}"
+        if not PLAIN_PATH.fullmatch(tokenizer_path):
+            raise ValueError(f"the tokenizer path {tokenizer_path[:80]!r}")
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         reason = f"{type(error).__name__} {error}"
         raise DataError(f"{repository.name}: expected {dataset} in {prefix}/manifest.json, found {reason}") from error

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,10 @@ class Repository:
     def fetch(self, remotes: list[Remote]) -> None:
         """All files that are not there yet, one after another."""
         missing = [remote for remote in remotes if not self._is_here(remote)]
+        carved = remotes[-1].size  # the last training shard is written once more, cut
         needed, free = sum(remote.size for remote in missing), shutil.disk_usage(self.folder).free
-        if needed > free:
-            needs = f"needs {needed / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
+        if needed + carved > free:
+            needs = f"needs {(needed + carved) / 1e9:.2f} GB, {free / 1e9:.2f} GB are free"
             raise DataError(f"{self.folder}: {needs}; make room or ask for fewer --train-shards")
         self.progress.start(needed)
         for remote in missing:
@@ -139,8 +141,10 @@ def ask(question: Callable[[], Answer], progress: Progress) -> Answer:
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            return question()
-        except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: a stream that broke off
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a full disk, say: our own line follows
+                return question()
+        except (HTTPError, OSError, RuntimeError, ValueError) as error:  # a stream that broke off, a page for an answer
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
             if getattr(error, "errno", None) in DISK_FULL:

@@ -1,7 +1,9 @@
 """Every command a person uses: `python -m experiments run | status | show | diff | restore | doctor`."""
 
+import contextlib
 import shlex
 import signal
+import sqlite3
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, TextIO
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
@@ -26,7 +27,7 @@ from preflight.text import one_line
 
 EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
-console = Console(highlight=False)
+console = view.Screen(highlight=False)
 if not console.is_terminal:
     console.width = 120  # a log has no edge to wrap at
 
@@ -40,7 +41,7 @@ def run(
     hours: Annotated[float, typer.Option(min=0.0, help="stop after this many hours")] = 12.0,
     name: Name = "demo",
     profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
-    proposer: Annotated[str, typer.Option(help="who proposes: auto, search, command, scripted")] = "auto",
+    proposer: Annotated[str, typer.Option(help="who proposes: " + ", ".join(loop.PROPOSERS))] = "auto",
     script: Annotated[Path | None, typer.Option(help="scripted: folder of proposals to replay")] = None,
     joint: Annotated[bool, typer.Option(help="search: up to six knobs at once, width, depth and bits too")] = False,
     command: Annotated[str, typer.Option(help="command: the program that proposes, with its arguments")] = "",
@@ -58,7 +59,7 @@ def run(
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
-        bench = loop.open_bench(root, name, profile, progress.announce, level)
+        bench = loop.open_bench(root, name, profile, progress.announce, level, session)
         progress.say(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a trial, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
@@ -78,9 +79,7 @@ def run(
                 pusher.wake()
 
         try:
-            reason = loop.run(
-                bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", session, progress.say
-            )
+            reason = loop.run(bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", progress.say)
         except KeyboardInterrupt:
             loop.stopped(bench)
             reason = f"a person asked for it; ./loop.sh --run {name} goes on"
@@ -219,6 +218,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell had it ignored
     try:
         app()
-    except CaddieError as error:
-        console.print(Text(one_line(str(error), 1000), "red"), soft_wrap=True)
-        raise SystemExit(EXIT_LATER if isinstance(error, MachineError) else EXIT_PERSON) from error
+    except (CaddieError, OSError, sqlite3.Error) as error:
+        with contextlib.suppress(OSError):  # the screen may be what has gone
+            console.print(Text(one_line(str(error), 1000), "red"), soft_wrap=True)
+        later = isinstance(error, MachineError) or not isinstance(error, CaddieError)
+        raise SystemExit(EXIT_LATER if later else EXIT_PERSON) from error

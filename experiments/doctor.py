@@ -15,8 +15,9 @@ from data.corpus import Corpus, Manifest
 from data.errors import CaddieError, WorkspaceError
 from experiments import filesystem
 from experiments.ledger import journal_mode
+from experiments.loop import PROPOSERS
 from experiments.tiers import Profile
-from experiments.workspace import Workspace
+from experiments.workspace import Workspace, without_credentials
 from preflight import machine, walls
 from preflight.text import one_line
 
@@ -189,19 +190,29 @@ def repository(order: Order) -> Iterator[Line]:
     if order.push:
         problem = workspace.unreachable(order.push)
         hint = "git remote -v; git remote add NAME URL"
-        yield judged("push", not problem, problem or "answers", f"{one_line(order.push, 60)} to answer", hint)
+        yield judged(
+            "push",
+            not problem,
+            problem or "answers",
+            f"{one_line(without_credentials(order.push), 60)} to answer",
+            hint,
+        )
 
 
 def proposer(order: Order) -> Iterator[Line]:
+    known = ", ".join(PROPOSERS)
+    yield judged(
+        "proposer", order.proposer in PROPOSERS, one_line(order.proposer), f"one of {known}", "--proposer search"
+    )
     if order.proposer == "command":
         program = shutil.which(order.command[0]) if order.command else None
-        found = program or (order.command[0] if order.command else "none")
-        yield judged("proposer", bool(program), found, "a program", "--command 'PROGRAM ARGUMENTS'")
+        found = program or (one_line(order.command[0]) if order.command else "none")
+        yield judged("program", bool(program), found, "a program", "--command 'PROGRAM ARGUMENTS'")
     if order.proposer != "anthropic":
         yield Line("key", GOOD, "not used", f"{KEY}, for --proposer anthropic only")
         return
-    found = key_problem()
-    yield judged("key", not found, found or "accepted", KEY, f"export {KEY}=…")
+    problem = key_problem()
+    yield judged("key", not problem, problem or "accepted", KEY, f"export {KEY}=…")
 
 
 def key_problem() -> str:
@@ -228,7 +239,8 @@ def price(order: Order) -> Iterator[Line]:
     found = (
         f"{order.trials} trials × {minutes:g} min, at most {order.hours:g} h: {hours:.1f} h × {rate} = ${dollars:.2f}"
     )
-    yield Line("price", GOOD, found + "; LLM $0.00", "a night you would pay for")
+    llm = "your program's own" if order.proposer == "command" else "none"
+    yield Line("price", GOOD, f"{found}; LLM: {llm}", "a night you would pay for")
 
 
 CHECKS: tuple[Callable[[Order], Iterator[Line]], ...] = (

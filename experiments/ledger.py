@@ -14,6 +14,7 @@ from experiments.job import Measured
 from experiments.migrations import migrate
 from experiments.state import State
 from preflight.proof import Honesty
+from preflight.text import one_line
 
 
 @dataclass(frozen=True)
@@ -140,11 +141,16 @@ class Ledger:
 
     def load(self, record: dict[str, list[dict[str, object]]]) -> None:
         """What `export` gave, into a ledger that does not have that trial."""
+        for row in record["trials"]:
+            commits = [row["parent"], row["commit_id"], row["tree"]]
+            if not all(name is None or re.fullmatch("[0-9a-f]{40}", str(name)) for name in commits):
+                raise LedgerError(f"expected commits by their 40 digits, got {one_line(str(commits), 200)}")
         with self.connection:
             for table in ("trials", "measurements", "stages"):
+                known = {str(column[1]) for column in self.connection.execute(f"PRAGMA table_info({table})")}
                 for values in record[table]:
-                    if not all(re.fullmatch("[a-z_]+", name) for name in values):
-                        raise LedgerError(f"expected columns of {table}, got {sorted(values)}")
+                    if unknown := values.keys() - known:
+                        raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
                     names, marks = ", ".join(values), ", ".join("?" * len(values))
                     self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
 

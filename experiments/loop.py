@@ -24,6 +24,7 @@ from preflight.text import one_line
 from preflight.walls import available_levels
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
+PROPOSERS = ("auto", "scripted", "search", "random", "command")  # what generate_next.py knows
 PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave behind
 NOTHING_LEFT = 3  # its exit status
 PROPOSE_SECONDS = 1_900
@@ -33,9 +34,14 @@ UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no traini
 
 
 def open_bench(
-    root: Path, run: str, profile: str, announce: Callable[[int, str, str], None], level: str | None = None
+    root: Path,
+    run: str,
+    profile: str,
+    announce: Callable[[int, str, str], None],
+    level: str | None = None,
+    session_name: str = "",
 ) -> Bench:
-    """A run's bench; a run keeps the profile it was started with."""
+    """A run's bench; a run keeps the profile it was started with. One session name is one order for trials."""
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
@@ -44,7 +50,8 @@ def open_bench(
     level = level or levels[0]
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
-    folder = root.resolve() / "trials" / run
+    root = root.resolve()
+    folder = root / "trials" / run
     folder.mkdir(parents=True, exist_ok=True)
     lock = (folder / "lock").open("w")  # held until this process ends, however it ends
     try:
@@ -56,13 +63,14 @@ def open_bench(
     if (ledger.fact("profile") or profile) != profile:
         lock.close()
         raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
+    session = Session.begin(ledger, session_name)  # first of all: whatever fails below is counted as a start
     workspace = Workspace(root, run)
     if ledger.fact("profile") is None:
         workspace.set_best(workspace.head())
         ledger.set_fact("profile", profile)
     corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
     tier, runner = PROFILES[profile].tier, runners.runner("local")
-    return Bench(run, folder, lock, workspace, ledger, profile, tier, corpus, runner, level, announce)
+    return Bench(run, folder, lock, workspace, ledger, session, profile, tier, corpus, runner, level, announce)
 
 
 def recover(bench: Bench) -> list[Row]:
@@ -70,7 +78,6 @@ def recover(bench: Bench) -> list[Row]:
     lost = bench.ledger.unsettled()
     for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
         leftovers.clear(folder)
-    bench.workspace.unlock()
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
     incumbent = bench.ledger.incumbent()
@@ -83,6 +90,9 @@ def stopped(bench: Bench) -> None:
     """What a person's Ctrl-C left unsettled."""
     for row in bench.ledger.unsettled():
         settle_lost(bench, row.number, State.STOPPED, "stopped by a person")
+    for row in bench.ledger.rows():
+        if row.state is State.STOPPED:
+            leftovers.clear(bench.trial_folder(row.number))
     leftovers.clear(bench.folder / PROPOSER_FOLDER)
 
 
@@ -131,10 +141,11 @@ def budget(bench: Bench, start: Row) -> Budget:
 def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str:
     """Start generate_next.py as a process and return what it printed; raises NoProposal or ProposerFailed."""
     command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
-    command += ["--proposer", proposer, *arguments]
+    command += ["--proposer", proposer, "--level", bench.level, *arguments]
     leftovers.clear(bench.folder / PROPOSER_FOLDER)
+    environment = {**os.environ, "CADDIE_PARENT": str(os.getpid())}
     try:
-        done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=os.environ)
+        done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=environment)
     except subprocess.TimeoutExpired as error:
         raise ProposerFailed(f"generate_next.py did not answer within {PROPOSE_SECONDS} s") from error
     if done.returncode:
@@ -153,17 +164,15 @@ def run(
     report: Callable[[Row], None],
     arguments: tuple[str, ...] = (),
     stop_file: Path | None = None,
-    session_name: str = "",
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """Run until `trials` have settled, `hours` have passed, or nothing is left; says why it ended.
-
-    Calls with one session name are one order: trials and hours count from the first of them.
-    """
-    session = Session.begin(bench.ledger, session_name)
+    """Run until the session has its `trials`, its `hours` are over, or nothing is left; says why it ended."""
+    session = bench.session
     if pause := session.pause_seconds:
         say(f"start {session.starts} since the last settled trial: waiting {pause} s")
         time.sleep(pause)
+    bench.workspace.unlock()
+    leftovers.clear(bench.folder / "doctor")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
     start = baseline(bench)

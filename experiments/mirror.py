@@ -6,12 +6,14 @@ each settled trial: the row, its measurements, its stages.
 
 import hashlib
 import json
+import sqlite3
 from pathlib import Path
 
 from data.errors import CaddieError, WorkspaceError
 from experiments.ledger import Ledger
-from experiments.workspace import Workspace
+from experiments.workspace import Workspace, without_credentials
 from preflight import bundle
+from preflight.text import one_line
 
 FACTS = ("profile",)
 
@@ -38,6 +40,7 @@ def update(workspace: Workspace, ledger: Ledger) -> bool:
 
 def restore(root: Path, run: str, remote: str) -> int:
     """Bring a run back from a remote: branches, trees, ledger and bundles; returns the number of trials."""
+    root = root.resolve()
     folder = root / "trials" / run
     if (folder / "ledger.sqlite").exists():
         raise CaddieError(f"{folder}: run {run} is here already; move it away or choose another checkout")
@@ -45,7 +48,9 @@ def restore(root: Path, run: str, remote: str) -> int:
     workspace.fetch(remote)
     head = workspace.resolve(ref(run))
     if head is None:
-        raise CaddieError(f"{remote}: expected {ref(run)}, found no such ref; was the run started with --push?")
+        raise CaddieError(
+            f"{without_credentials(remote)}: expected {ref(run)}, found no such ref; was the run started with --push?"
+        )
     listing = workspace.listing(head)
     contents = {path: workspace.blob(blob) for path, blob in listing.items()}
     partial = folder / "ledger.partial"
@@ -58,15 +63,16 @@ def restore(root: Path, run: str, remote: str) -> int:
         for record in records:
             ledger.load(record)
         rows = ledger.rows()
-    except (ValueError, KeyError, TypeError) as error:
-        raise WorkspaceError(f"{ref(run)}: expected a ledger mirror, found {type(error).__name__}: {error}") from error
+        for row in rows:
+            if row.val_bpb is not None and row.commit_id:
+                program = folder / f"{row.number:04d}" / bundle.NAME
+                program.parent.mkdir(parents=True, exist_ok=True)
+                program.write_bytes(bundle.build(workspace.read(row.commit_id)))
+    except (ValueError, KeyError, TypeError, AttributeError, sqlite3.Error) as error:
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise WorkspaceError(f"{ref(run)}: expected a ledger mirror, found {reason}") from error
     finally:
         ledger.close()
-    for row in rows:
-        if row.val_bpb is not None and row.commit_id:
-            (folder / f"{row.number:04d}").mkdir(parents=True, exist_ok=True)
-            program = bundle.build(workspace.read(row.commit_id))
-            (folder / f"{row.number:04d}" / bundle.NAME).write_bytes(program)
     partial.replace(folder / "ledger.sqlite")  # only now is the run here
     return len(rows)
 

@@ -1,5 +1,6 @@
 """Results outlive the machine: a thread mirrors the ledger and pushes the run while the next trial runs."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 
@@ -40,23 +41,28 @@ class Pusher:
             )
 
     def _work(self) -> None:
-        workspace = Workspace(self.bench.workspace.root, self.bench.run)
-        ledger = Ledger(self.bench.ledger.path)
+        remote = without_credentials(self.remote)
         while not self.over.is_set() or self.woken.is_set():
             self.woken.wait()
             self.woken.clear()
             try:
-                if update(workspace, ledger) or not self.pushed:
-                    workspace.push(self.remote)
+                self._push()
                 self.pushed = True
                 if self.problem:
-                    self.say(f"push: {without_credentials(self.remote)} answers again")
+                    self.say(f"push: {remote} answers again")
                 self.problem = ""
-            except CaddieError as error:
+            except (CaddieError, OSError, sqlite3.Error) as error:
                 self.pushed = False
-                if str(error) != self.problem:
-                    self.say(
-                        f"push: {one_line(without_credentials(str(error)), 300)}; tried again after the next trial"
-                    )
-                self.problem = str(error)
-        ledger.close()
+                reason = one_line(without_credentials(str(error)), 300)
+                if reason != self.problem:
+                    self.say(f"push: {reason}; tried again after the next trial")
+                self.problem = reason
+
+    def _push(self) -> None:
+        workspace = Workspace(self.bench.workspace.root, self.bench.run, "scratch.push")
+        ledger = Ledger(self.bench.ledger.path)  # a connection belongs to its thread
+        try:
+            if update(workspace, ledger) or not self.pushed:
+                workspace.push(self.remote)
+        finally:
+            ledger.close()

@@ -15,6 +15,7 @@ from experiments.job import Budget, Job, Measured, Runner
 from experiments.judge import judge
 from experiments.ledger import Ledger, Row
 from experiments.proposal import Proposal, apply, changed_lines, is_no_op, title_of
+from experiments.session import Session
 from experiments.state import State
 from experiments.tiers import Tier
 from experiments.workspace import Workspace
@@ -36,6 +37,7 @@ class Bench:
     lock: TextIO  # one controller per run
     workspace: Workspace
     ledger: Ledger
+    session: Session
     profile: str
     tier: Tier
     corpus: Corpus

@@ -3,6 +3,9 @@
 Everything that came from a proposal or a program is shown through `text.one_line` and as text, never as markup.
 """
 
+import contextlib
+import errno
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +26,13 @@ from preflight.text import one_line
 WATCH_SECONDS = 1.0
 WIDE = 110  # columns of a screen that has room for the whole table
 STYLES = {State.KEPT: "green", State.BASELINE: "cyan", State.DISCARDED: "dim", State.DISHONEST: "bold red"}
+
+
+class Screen(Console):
+    """A console that says when its reader has gone, where rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 class Progress:
@@ -81,7 +91,10 @@ class Progress:
             try:
                 draw(self.console)
             except OSError as error:
-                self.console = None
+                self.console = self.status = None
+                nowhere = os.open(os.devnull, os.O_RDWR)
+                for stream in (1, 2):  # what Python still holds for the screen must not fail at the end
+                    os.dup2(nowhere, stream)
                 self._write(f"the screen is gone ({error.strerror}); this file goes on")
 
 
@@ -170,7 +183,8 @@ def told(console: Console, lines: Iterable[Line]) -> Iterator[Line]:
 
 def watch(console: Console, read: Callable[[], list[Row]]) -> None:
     """The table and its sentence, renewed until Ctrl-C; newest trials at the bottom, as many as the screen has room."""
-    with Live(console=console, screen=console.is_terminal, auto_refresh=False) as live:
+    screen = Live(console=console, screen=console.is_terminal, auto_refresh=False)
+    with contextlib.suppress(KeyboardInterrupt), screen as live:
         while True:
             rows = read()
             room = max(console.height - 6, 5)
@@ -187,17 +201,17 @@ def detail(console: Console, row: Row, stages: dict[str, float], extra: list[str
     facts = [
         ("trial", f"{row.number:04d}  {row.state}"),
         ("title", one_line(row.title, 200)),
-        ("class", row.kind),
+        ("class", one_line(row.kind)),
         ("hypothesis", one_line(row.hypothesis, 1000) or "-"),
         ("why", one_line(row.detail, 1000) or "-"),
-        ("parent", row.parent),
-        ("commit", row.commit_id or "-"),
+        ("parent", one_line(row.parent)),
+        ("commit", one_line(row.commit_id or "-")),
         ("val_bpb", _number(row.val_bpb, ".8f") + "  delta " + _number(row.delta_bpb, "+.6f")),
         ("bytes", _number(row.artifact_bytes, ",d")),
         ("lines", f"+{row.lines_added or 0} -{row.lines_removed or 0}"),
-        ("sandbox", row.sandbox_level + ("; trials can read the text" if row.trials_can_read_text else "")),
+        ("sandbox", one_line(row.sandbox_level) + ("; trials can read the text" if row.trials_can_read_text else "")),
         ("stages", ", ".join(f"{name} {seconds:.1f} s" for name, seconds in stages.items()) or "-"),
-        ("when", f"{row.started_at} to {row.settled_at or 'now'}"),
+        ("when", one_line(f"{row.started_at} to {row.settled_at or 'now'}")),
     ]
     for name, value in facts:
         console.print(Text(f"{name:>11}  ", "bold") + Text(value), soft_wrap=True)

@@ -41,9 +41,9 @@ def without_credentials(text: str) -> str:
 class Workspace:
     """The repository that holds `base/`, as one run sees it."""
 
-    def __init__(self, root: Path, run: str) -> None:
+    def __init__(self, root: Path, run: str, scratch: str = "scratch") -> None:
         self.root, self.run = root, run
-        self.scratch = root / "trials" / run / "scratch"
+        self.scratch = root / "trials" / run / scratch  # two threads have one each
         try:
             self.git = git.Git(str(root))
             self.git_dir = Path(self._git("rev-parse", "--absolute-git-dir"))
@@ -163,8 +163,9 @@ class Workspace:
         self._git("update-ref", "-d", f"refs/heads/experiments/{self.run}/{number:04d}")
 
     def unlock(self) -> None:
-        """Remove what a git that was killed left of this run; the caller holds the run, so nobody else is at it."""
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        """Remove what a git that was killed left of this run; only before anything else works on it."""
+        for scratch in self.scratch.parent.glob("scratch*"):
+            shutil.rmtree(scratch, ignore_errors=True)
         common = Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir"))
         for folder in (common / "refs" / "heads" / "experiments" / self.run, common / "refs" / "caddie" / self.run):
             for lock in folder.glob("*.lock"):
@@ -172,7 +173,7 @@ class Workspace:
 
     def diff(self, one: str, other: str) -> str:
         """The change of base/ between two commits."""
-        return self._git("diff", "--no-ext-diff", "--no-textconv", one, other, "--", "base")
+        return self._git("diff", "--no-ext-diff", "--no-textconv", "--end-of-options", one, other, "--", "base")
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         """A temporary folder inside the run's own, so that a kill leaves nothing elsewhere."""
@@ -187,7 +188,7 @@ class Workspace:
         """A git command that may hang on a network or ask for a password: neither for ever, nor at all."""
         ssh = os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": ssh}
-        self._execute(arguments, ("timeout", str(TRANSFER_SECONDS), "git"), env=environment)
+        self._execute(arguments, ("timeout", "--kill-after=10", str(TRANSFER_SECONDS), "git"), env=environment)
 
     def _git(self, *arguments: str, **options: object) -> str:
         return self._execute(arguments, ("git",), **options).decode("utf-8", "surrogateescape").strip("\n")

@@ -3,22 +3,44 @@
 import fcntl
 import os
 import subprocess
+import time
 from pathlib import Path
 
+from data.errors import SandboxError
 from preflight import process_tree
 
+PATIENCE_SECONDS, PAUSE_SECONDS = 60.0, 0.02
 LOCK_NAME = "warden.lock"  # in a job's folder, held while the job's warden lives
 
 
 def clear(folder: Path) -> None:
-    """Remove a folder in which a harness that was killed may have left jobs, once they are over."""
+    """Remove a folder in which a harness that was killed may have left jobs, once they are over.
+
+    Raises SandboxError for a job that does not end.
+    """
     for path, folders, files in os.walk(folder):
         if LOCK_NAME in files:  # the folder of a job; below it stands only what its candidate made
             folders.clear()
-            with (Path(path) / LOCK_NAME).open() as held:
-                fcntl.flock(held, fcntl.LOCK_EX)  # its warden ends with the harness, and has it until then
+            _wait(Path(path) / LOCK_NAME)
             process_tree.end_marked(marker(Path(path)))  # a warden that was killed too leaves these
     discard(folder)
+
+
+def _wait(lock: Path) -> None:
+    """Until a job's warden is gone: it ends with its harness, and holds the lock until then."""
+    try:
+        held = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:  # a candidate's own file of that name, in a folder that was half removed
+        return None
+    try:
+        for _ in range(int(PATIENCE_SECONDS / PAUSE_SECONDS)):
+            try:
+                return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(PAUSE_SECONDS)
+        raise SandboxError(f"{lock.parent}: a job of an earlier controller has not ended for {PATIENCE_SECONDS:g} s")
+    finally:
+        os.close(held)
 
 
 def marker(folder: Path) -> str:

@@ -5,11 +5,13 @@ import ctypes
 import os
 import signal
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 PR_SET_PDEATHSIG = 1
+SWEEPS = 500
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -78,15 +80,21 @@ def end(root: int) -> None:
 def end_marked(variable: str) -> None:
     """Kill every process that was started with this NAME=VALUE in its environment, wherever it hangs now."""
     wanted = variable.encode()
-    while marked := [pid for pid in _processes() if wanted in _environment(pid)]:
+    for _ in range(SWEEPS):  # one that hangs in a driver cannot be ended, and shall not hold up the night
+        marked = [pid for pid in _processes() if wanted in _environment(pid)]
+        if not marked:
+            return
         for pid in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
-def die_with_parent() -> None:
-    """From here on the caller ends when its parent does, however that ends."""
+def die_with_parent(parent: int) -> None:
+    """From here on the caller ends when its parent does, however that ends; at once if it has (0: not known)."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if parent and os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _processes() -> list[int]:

@@ -147,7 +147,7 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     if converse and job.ranks > 1:
         ours = _listen(job.out)
     calls = os.memfd_create("system call filter")
-    os.write(calls, syscalls.program(groups=job.ranks > 1 or job.internet))
+    os.write(calls, syscalls.program(groups=job.ranks > 1 or job.internet, unix=not job.internet))
     os.lseek(calls, 0, os.SEEK_SET)
     handed = (calls, theirs.fileno()) if theirs else (calls,)
     process = subprocess.Popen(

@@ -66,6 +66,7 @@ GROUPS = {"setpgid": (109, 154), "setsid": (112, 157)}  # torchrun needs them, o
 SOCKETS = {"socket": (41, 198)}  # Landlock does not cover all of them; socketpair stays
 
 SIGACTION, SIGCHLD = (13, 134), 17  # who ignores SIGCHLD has children whose CPU seconds are credited to nobody
+AF_UNIX = 1
 PRLIMIT, ITSELF = (302, 261), 0  # a limit set on the warden would end it
 
 LOAD, JUMP_EQUAL, JUMP_AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
@@ -75,8 +76,10 @@ ARCH_OFFSET, NUMBER_OFFSET, FIRST_ARGUMENT_OFFSET, X32_BIT = 4, 0, 16, 0x4000000
 Calls = Mapping[str, tuple[int, int | None]]
 
 
-def program(*more: Calls, groups: bool) -> bytes:
+def program(*more: Calls, groups: bool, unix: bool = True) -> bytes:
     """The filter for this machine: `ALWAYS`, then `more`; `groups` leaves torchrun what it needs.
+
+    Without `unix` no socket of that family is made: who may use the network shall not reach the machine's daemons.
 
     Raises SandboxError on a machine whose numbers are not known.
     """
@@ -92,6 +95,8 @@ def program(*more: Calls, groups: bool) -> bytes:
     steps += [(LOAD, 0, 0, NUMBER_OFFSET), (JUMP_AT_LEAST, 0, 1, X32_BIT), (RETURN, 0, 0, REFUSE)]
     if not groups:
         steps += _by_first_argument(SIGACTION[column], SIGCHLD, REFUSE, ALLOW)
+    if not unix:
+        steps += _by_first_argument(SOCKETS["socket"][column], AF_UNIX, REFUSE, ALLOW)
     steps += _by_first_argument(PRLIMIT[column], ITSELF, ALLOW, REFUSE)
     steps += [(JUMP_EQUAL, len(numbers) - i, 0, number) for i, number in enumerate(numbers)]
     steps += [(RETURN, 0, 0, ALLOW), (RETURN, 0, 0, REFUSE)]

@@ -25,6 +25,8 @@ LINK = "120000"
 def read_folder(root: Path) -> Tree:
     """The base/ folder under `root`; caches are left out, links are kept as links."""
     tree: Tree = {}
+    if not stat.S_ISDIR((root / "base").lstat().st_mode if (root / "base").exists() else 0):
+        raise Refused("static", "base: expected a folder, no link to one")
     for path in sorted((root / "base").rglob("*")):
         name = path.relative_to(root).as_posix()
         info = path.lstat()

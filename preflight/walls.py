@@ -72,8 +72,8 @@ def wrap(
         read = [*SYSTEM, *KERNEL_FACTS, *map(str, readable)]
         write = [str(out), str(scratch), *DEVICES, *_gpu_devices()]
         more: list[syscalls.Calls] = [syscalls.ATTRIBUTES, syscalls.SOCKETS if network == "none" else {}]
-        more += [syscalls.SIGNALS] if landlock.abi() < 6 and network == "none" else []
-        program = syscalls.program(*more, groups=network != "none")
+        more += [syscalls.SIGNALS] if landlock.abi() < 6 and network != "loopback" else []
+        program = syscalls.program(*more, groups=network != "none", unix=network != "internet")
         spec = json.dumps({"read": read, "write": write, "network": network != "none", "filter": program.hex()})
         return [sys.executable, "-I", "-S", landlock.__file__, spec, "--", *command]
     if level != "none":

@@ -10,10 +10,10 @@ from proposers.context import Context
 
 PROPOSERS = {
     "auto": "proposers.auto:auto",
+    "scripted": "proposers.scripted:scripted",
     "search": "proposers.search:search",
     "random": "proposers.search:random_draws",
     "command": "proposers.command:command",
-    "scripted": "proposers.scripted:scripted",
 }
 
 

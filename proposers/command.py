@@ -17,7 +17,6 @@ from preflight.phases import require
 from preflight.sandbox import Job, Limits, run
 from preflight.text import one_line
 from preflight.tree import Tree, read_folder
-from preflight.walls import available_levels
 from proposers import Options
 from proposers.context import Context
 from proposers.reply import json_object
@@ -35,10 +34,17 @@ class Command:
         program = shutil.which(options.command[0])
         if program is None:
             raise NoProposal(f"command: expected a program, found no {options.command[0]!r}; give its path")
-        self.program = (str(Path(program).resolve()), *options.command[1:])
-        paths = (Path(self.program[0]), *(Path(part) for part in options.command[1:]), *options.show)
-        self.show = tuple(path.resolve() for path in paths if path.exists())
-        self.environment = {name: os.environ[name] for name in options.passed if name in os.environ}
+        for what, missing in (
+            ("--show", [str(path) for path in options.show if not path.exists()]),
+            ("--pass", [name for name in options.passed if name not in os.environ]),
+        ):
+            if missing:
+                raise NoProposal(f"command: got {what} {missing[0]}, which does not exist")
+        self.program = (str(Path(program).absolute()), *options.command[1:])
+        named = (Path(program), *(Path(part) for part in options.command[1:]))
+        files = [path for path in named if path.is_file()]  # a script is shown; a folder only where --show says so
+        self.show = tuple(path for file in (*files, *options.show) for path in {file.absolute(), file.resolve()})
+        self.environment = {name: os.environ[name] for name in options.passed}
         self.calls = 0
 
     def propose(self, context: Context) -> str:
@@ -60,17 +66,19 @@ class Command:
             environment=self.environment,
             internet=True,
             stdin=given,
-            level=available_levels()[0],
+            level=context.level,
         )
         export(self.tree, job.out)
         given.write_text(json.dumps(described(context, refused)))
         try:
             require(job, run(job), "command")
             said = job.log.read_text(encoding="utf-8", errors="replace")
-            self.tree = read_folder(job.out)
+            tree = read_folder(job.out)
         except (Refused, SandboxError) as error:
             raise ProposerFailed(f"{error} (its words: {job.log})") from error
-        return self._answer(context, said, self.tree)
+        answer = self._answer(context, said, tree)
+        self.tree = tree
+        return answer
 
     def _answer(self, context: Context, said: str, tree: Tree) -> str:
         """What it printed, or what it edited under the title that it printed."""

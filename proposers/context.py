@@ -10,6 +10,7 @@ from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
 from preflight.phases import Target
 from preflight.tree import Tree
+from preflight.walls import available_levels
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Context:
     """A proposer's whole view of a run."""
 
     run: str
+    level: str  # of the sandbox, for a proposer that runs something
     folder: Path  # for whatever a proposer needs to write; emptied before every proposal
     target: Target  # what candidates are run as
     program: str  # program.md
@@ -26,8 +28,9 @@ class Context:
     rows: list[Row]  # every trial so far, in order
 
 
-def gather(root: Path, run: str) -> Context:
+def gather(root: Path, run: str, level: str | None = None) -> Context:
     """Read the brief, the incumbent's tree and the ledger."""
+    root = root.resolve()
     path = root / "trials" / run / "ledger.sqlite"
     if not path.exists():
         raise NoProposal(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
@@ -39,6 +42,7 @@ def gather(root: Path, run: str) -> Context:
         raise CaddieError(f"run {run} has profile {profile!r}, expected one of {', '.join(PROFILES)}")
     return Context(
         run=run,
+        level=level or available_levels()[0],
         folder=path.parent / PROPOSER_FOLDER,
         target=PROFILES[profile].tier.target,
         program=program.read_text() if program.exists() else "",

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from data.errors import Refused
 from preflight.size import untrained_bytes
 from preflight.tree import Tree
-from preflight.walls import available_levels
 from proposers.context import Context
 
 MARGIN = 1.12  # the forecast's own error, both ways (dev/benchmarks/search.md)
@@ -13,7 +12,7 @@ MARGIN = 1.12  # the forecast's own error, both ways (dev/benchmarks/search.md)
 
 def forecast(context: Context) -> Callable[[Tree], tuple[int, int]]:
     """A function from a tree to the interval its artifact should fall in, in bytes; it raises Refused."""
-    level, folder = available_levels()[0], context.folder / "size"
+    level, folder = context.level, context.folder / "size"
     incumbent = context.incumbent
     reference = untrained_bytes(context.tree, context.target, folder, level)
     measured = incumbent.artifact_bytes if incumbent and incumbent.artifact_bytes else reference

@@ -9,6 +9,7 @@ from proposers import Proposer
 from proposers.context import Context
 
 REPAIRS = 2
+MOST_OBJECTS = 100  # in one reply
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
 
 
@@ -28,13 +29,22 @@ def read(text: str, context: Context) -> Proposal:
 def json_object(text: str) -> dict[str, object]:
     """The one JSON object of a reply: bare, in a code fence, or between prose."""
     fenced = FENCE.search(text)
-    candidate = fenced.group(1) if fenced else text[text.find("{") : text.rfind("}") + 1]
-    try:
-        found = json.loads(candidate)
-    except (ValueError, RecursionError) as error:
-        raise ProposalError("bad_diff", f"expected one JSON object, got {error}") from error
-    if not isinstance(found, dict):
-        raise ProposalError("bad_diff", f"expected a JSON object, got a {type(found).__name__}")
+    found = _objects(fenced.group(1) if fenced else text)
+    if not found:
+        raise ProposalError("bad_diff", "expected one JSON object, got none that parses")
+    return max(found, key=lambda value: ("edits" in value, len(value)))
+
+
+def _objects(text: str) -> list[dict[str, object]]:
+    """Every JSON object that stands in a text, those within another left out."""
+    decoder, at = json.JSONDecoder(), 0
+    found: list[dict[str, object]] = []
+    while (at := text.find("{", at)) >= 0 and len(found) < MOST_OBJECTS:
+        try:
+            value, at = decoder.raw_decode(text, at)
+            found.append(value)
+        except (ValueError, RecursionError):
+            at += 1
     return found
 
 

@@ -5,7 +5,6 @@ the artifact is predicted to stay under the cap. Bergstra et al. 2011, Algorithm
 """
 
 import json
-import math
 import random
 import warnings
 from typing import Any
@@ -38,6 +37,7 @@ class Search:
 
     def propose(self, context: Context) -> str:
         knobs = [knob for knob in declared(context.tree, context.target.preset) if self.joint or not knob.range.joint]
+        knobs = [knob for knob in knobs if drawable(knob)]
         history = [(json.loads(row.knobs), value) for row, value in scored(context.rows) if row.knobs]
         tried = [settings(knobs, values) for values, _ in history]
         rng = random.Random(f"{context.run}/{len(context.rows)}")
@@ -46,7 +46,7 @@ class Search:
         for _ in range(DRAWS):
             chosen = rng.sample(knobs, min(len(knobs), rng.randint(1, JOINTLY if self.joint else AT_ONCE)))
             drawn = study.ask({knob.name: distribution(knob) for knob in chosen}).params
-            values = {knob: rounded(drawn[knob.name]) for knob in chosen}
+            values = {knob: rounded(knob, drawn[knob.name]) for knob in chosen}
             values = {knob: value for knob, value in values.items() if value != knob.value}
             config = {knob.name: values.get(knob, knob.value) for knob in knobs}
             if not values or config in tried:
@@ -118,13 +118,23 @@ def distribution(knob: Knob) -> BaseDistribution:
     return FloatDistribution(low, high, log, None if log else step)
 
 
+def drawable(knob: Knob) -> bool:
+    """Whether the declared range makes sense; a proposal may have declared it, and shall not end the night."""
+    try:
+        return bool(distribution(knob))
+    except (ValueError, TypeError, OverflowError):
+        return False
+
+
 def inside(knob: Knob, value: object) -> bool:
-    return isinstance(value, int | float) and not math.isnan(value) and distribution(knob)._contains(float(value))
+    low, high = knob.range.low, knob.range.high
+    return isinstance(value, int | float) and low <= value <= high and distribution(knob)._contains(float(value))
 
 
-def rounded(value: Value) -> Value:
-    """Three digits: what a person would have typed."""
-    return value if isinstance(value, int) else float(f"{value:.3g}")
+def rounded(knob: Knob, value: Value) -> Value:
+    """Three digits, what a person would have typed, unless that leaves the range."""
+    short = value if isinstance(value, int) else float(f"{value:.3g}")
+    return short if knob.range.low <= short <= knob.range.high else value
 
 
 def search(options: Options) -> Search:

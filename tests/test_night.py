@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import pty
 import random
 import re
 import shutil
@@ -54,13 +55,13 @@ class Night:
             made = {"title": f"idea {i}", "hypothesis": "", "class": "schedule", "expected_delta_bpb": 0.0}
             (self.script / f"{i:02d}.json").write_text(json.dumps({**made, "edits": [edit]}))
 
-    def start(self, *options) -> subprocess.Popen:
+    def start(self, *options, screen: int | None = None) -> subprocess.Popen:
         command = [str(self.root / "loop.sh"), "--run", "night", "--profile", "tiny", "--proposer", "scripted"]
         environment = {**os.environ, "PATH": f"{self.root.parent / 'bin'}:{os.environ['PATH']}"}
-        with (self.root.parent / "screen.txt").open("a") as screen:
+        with (self.root.parent / "screen.txt").open("a") as file:
             return subprocess.Popen(
                 [*command, "--script", str(self.script), "--trials", "99", *options],
-                stdout=screen,
+                stdout=file if screen is None else screen,
                 stderr=subprocess.STDOUT,
                 env={**environment, "TMPDIR": str(self.temporary)},
                 start_new_session=True,
@@ -92,15 +93,18 @@ class Night:
         """Living processes of this night by their command line."""
         found = []
         for pid in process_tree._processes():
-            environment = process_tree._environment(pid)
-            if f"TMPDIR={self.temporary}".encode() in environment or self._works_here(environment):
+            if f"TMPDIR={self.temporary}".encode() in process_tree._environment(pid) or self._holds_files(pid):
                 with contextlib.suppress(OSError):  # it has just gone
                     line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found += [pid] if words in line else []
         return found
 
-    def _works_here(self, environment: list[bytes]) -> bool:
-        return any(value.startswith(f"CADDIE_JOB={self.root}/".encode()) for value in environment)
+    def _holds_files(self, pid: int) -> bool:
+        """Wardens and candidates have an environment of their own, and files of this night open."""
+        with contextlib.suppress(OSError):
+            places = [*Path(f"/proc/{pid}/fd").iterdir(), Path(f"/proc/{pid}/cwd")]
+            return any(place.readlink().is_relative_to(self.root / "trials") for place in places)
+        return False
 
     def check_nothing_is_left(self) -> None:
         """No process, lock, temporary folder or ref of what did not count."""
@@ -170,16 +174,33 @@ def test_control_c_books_the_running_trial_and_stops(night):
     night.check_every_idea_once(2)
 
 
-def test_kill_and_a_lost_terminal(night):
-    """SIGTERM to the controller is Ctrl-C; SIGHUP, a closed laptop, is nothing."""
+@pytest.mark.parametrize("words", ["loop.sh", "experiments run"])
+def test_kill_is_control_c(night, words):
+    """SIGTERM to loop.sh, or to the controller alone."""
     night.write_ideas(2)
     process = night.start()
     night.until(process, "trial 0001  measure")
+    os.kill(process.pid if words == "loop.sh" else night.processes(words)[0], signal.SIGTERM)
+    assert process.wait() == 0
+    assert [row.state for row in night.rows()][1:] == [State.STOPPED]
+    night.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+def test_a_night_outlives_its_screen(night, kind):
+    """The reader of a pipe ends, or a terminal hangs up; then the controller is killed, and is started again."""
+    night.write_ideas(3)
+    reader, writer = os.pipe() if kind == "pipe" else pty.openpty()
+    process = night.start(screen=writer)
+    os.close(writer)
+    night.until(process, "trial 0001  measure")
+    os.close(reader)
     os.killpg(process.pid, signal.SIGHUP)
     night.until(process, "trial 0002  measure")
-    os.kill(night.processes("experiments run")[0], signal.SIGTERM)
+    os.kill(night.processes("experiments run")[0], signal.SIGKILL)
     assert process.wait() == 0
-    assert [row.state for row in night.rows()][2:] == [State.STOPPED]
+    night.check_every_idea_once(3)
+    assert "the screen is gone" in (night.root / "trials" / "night" / "loop.log").read_text()
 
 
 def test_the_stop_file_ends_the_loop_after_the_trial(night):

@@ -41,7 +41,7 @@ def main(draws: int = 12) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         measured = weigh(base, target, Path(scratch) / "base")
         row = Row(**{**dict.fromkeys(COLUMNS), "number": 0, "state": State.BASELINE, "artifact_bytes": measured})  # type: ignore[arg-type]
-        context = Context("bench", Path(scratch), target, "", "a" * 40, base, row, [row])
+        context = Context("bench", available_levels()[0], Path(scratch), target, "", "a" * 40, base, row, [row])
         interval = forecast(context)
         machine = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores"
         print(f"{machine}; {STEPS} steps; baseline {measured:,} bytes.\n")
@@ -51,7 +51,7 @@ def main(draws: int = 12) -> None:
         for number in range(draws):
             chosen = rng.sample(knobs, JOINTLY)
             drawn = study.ask({knob.name: distribution(knob) for knob in chosen}).params
-            values = {knob: rounded(drawn[knob.name]) for knob in chosen}
+            values = {knob: rounded(knob, drawn[knob.name]) for knob in chosen}
             tree = edited(base, values)
             told = ", ".join(f"{knob.name} {value}" for knob, value in values.items() if knob.range.joint) or "no size"
             try:

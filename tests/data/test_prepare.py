@@ -157,10 +157,11 @@ def test_a_disk_that_fills_up_on_the_way_is_one_line(prepare, hub, tmp_path):
     ask = f"import urllib.request; urllib.request.urlopen('{hub.url}/go/{SHARD}')"
     script = tmp_path / "fill.sh"
     script.write_text(
-        f'"$@" & until [ -e {first} ]; do :; done; head -c 900000 /dev/zero > {prepare.folder}/filler 2>/dev/null\n'
+        f'"$@" & until [ -e {first} ] || ! kill -0 $!; do :; done\n'
+        f"head -c 2000000 /dev/zero > {prepare.folder}/filler 2>/dev/null\n"
         f'{sys.executable} -c "{ask}"; wait %1; code=$?; ls {prepare.folder}; exit $code\n'
     )
-    done = prepare(wrapper=(*small_disk(prepare.folder, 700_000), "bash", str(script)))
+    done = prepare(wrapper=(*small_disk(prepare.folder, 1_000_000), "bash", str(script)))
     assert "the disk is full" in one_line(done)
     assert "manifest.json" not in done.stdout
 
@@ -172,6 +173,41 @@ def read_shard_bytes(body: bytes):
 def serve(hub, path, body):
     hub.files[path] = body
     hub.listed.update(Hub(hub.files).listed)
+
+
+def test_a_damaged_corpus_is_mended_by_the_same_command(prepare, hub):
+    assert prepare().returncode == 0
+    (prepare.folder / "train" / "fineweb_train_000000.bin").unlink()
+    done = prepare()
+    assert done.returncode == 0, done.stderr
+    assert "no such file" in done.stdout
+    (prepare.folder / "manifest.json").write_text("{")
+    assert prepare().returncode == 0
+    assert Corpus.open(prepare.folder, verify=True)
+
+
+def test_a_page_instead_of_an_answer_and_a_path_that_climbs_are_one_line(prepare, hub):
+    manifest = json.loads(hub.files["datasets/manifest.json"])
+    manifest["tokenizers"][0]["model_path"] = "../../etc/passwd"
+    serve(hub, "datasets/manifest.json", json.dumps(manifest).encode())
+    assert "tokenizer path" in one_line(prepare())
+    serve(hub, "datasets/manifest.json", b"<html>log in</html>")
+    assert "expected fineweb10B_tiny" in one_line(prepare())
+
+
+def test_tokenize_replaces_nothing_but_a_corpus(tmp_path):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    (notes / "thesis.txt").write_text("years of work")
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "photo.jpg").write_text("dear")
+    for out in (notes, notes / "deep", tmp_path, other):
+        command = [sys.executable, "-m", "data", "tokenize", str(notes), "--out", str(out)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+        assert "expected" in one_line(done)
+    assert (notes / "thesis.txt").exists()
+    assert (other / "photo.jpg").exists()
 
 
 def test_the_byte_variant_counts_one_byte_a_token(tmp_path):

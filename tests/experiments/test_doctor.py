@@ -16,8 +16,10 @@ import pytest
 from support import ROOT, git
 
 from experiments.doctor import BAD, GOOD, NOTE, Order, examine
+from experiments.loop import PROPOSERS
 from experiments.tiers import PROFILES
 from preflight.walls import available_levels
+from proposers import PROPOSERS as KNOWN
 
 torch = pytest.mark.torch
 needs_bwrap = pytest.mark.skipif("namespace" not in available_levels(), reason="needs bubblewrap to take things away")
@@ -222,13 +224,17 @@ def test_push(repo, tmp_path):
     status, text = doctor(repo, "--push", str(tmp_path / "nowhere.git"))
     assert status == 2
     assert "git remote" in red(text, "push")
+    _, text = doctor(repo, "--push", "https://me:secret@127.0.0.1:9/x.git")
+    assert "secret" not in text
 
 
 def test_proposer(repo):
     status, text = doctor(repo, "--proposer", "command", "--command", "no-such-agent --fast")
     assert status == 2
-    assert "--command" in red(text, "proposer")
-    assert "ok    proposer" in doctor(repo, "--proposer", "command", "--command", "cat")[1]
+    assert "--command" in red(text, "program")
+    assert "ok    program" in doctor(repo, "--proposer", "command", "--command", "cat")[1]
+    assert "one of auto" in red(doctor(repo, "--proposer", "oracle")[1], "proposer")
+    assert PROPOSERS == tuple(KNOWN)
 
 
 @contextmanager

@@ -135,14 +135,27 @@ def test_restore_refuses_what_would_lose_something(bench, remote, elsewhere):
     assert not (elsewhere / "trials" / "night" / "ledger.sqlite").exists()
 
 
-def test_a_mirror_that_was_tampered_with_is_one_line(bench, remote, elsewhere):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"number); DROP": 1}, "expected columns"),
+        ({"parent": "--output=/tmp/overwritten"}, "40 digits"),
+        ({"state": "glorious"}, "glorious"),
+        ({"number": None}, "expected a ledger mirror"),
+    ],
+)
+def test_a_mirror_that_was_tampered_with_is_one_line(bench, remote, elsewhere, change, words):
     mirror.update(bench.workspace, bench.ledger)
     head = bench.workspace.resolve(mirror.ref("night"))
-    broken = {"trials/0000.json": b'{"trials": [{"number); DROP": 1}], "measurements": [], "stages": []}'}
-    bench.workspace.record(mirror.ref("night"), broken, head, "evil")
+    record = bench.ledger.export(0)
+    record["trials"][0] |= change
+    if change == {"number": None}:
+        record = {"trials": "?"}
+    bench.workspace.record(mirror.ref("night"), {"trials/0000.json": json.dumps(record).encode()}, head, "evil")
     bench.workspace.push(str(remote))
-    with pytest.raises(CaddieError, match="expected columns"):
+    with pytest.raises(CaddieError, match=words) as caught:
         mirror.restore(elsewhere, "night", str(remote))
+    assert len(str(caught.value).splitlines()) == 1
     assert not (elsewhere / "trials" / "night" / "ledger.sqlite").exists()
 
 

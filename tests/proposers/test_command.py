@@ -12,6 +12,7 @@ from data.errors import NoProposal, ProposerFailed
 from experiments.proposal import Proposal, apply
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source
+from preflight.walls import available_levels
 from proposers import Options
 from proposers.command import Command
 from proposers.context import Context
@@ -27,7 +28,9 @@ def ask(tmp_path):
     def run(source, show=(), passed=()):
         program = tmp_path / "program.py"
         program.write_text("import json, os, sys\ncontext = json.load(sys.stdin)\n" + source)
-        context = Context("night", tmp_path / "proposer", POCKET, "the brief", "a" * 40, TREE, None, [])
+        context = Context(
+            "night", available_levels()[0], tmp_path / "proposer", POCKET, "the brief", "a" * 40, TREE, None, []
+        )
         command = (sys.executable, str(program))
         return next_proposal(Command(Options(command=command, show=show, passed=passed)), context)
 
@@ -128,3 +131,37 @@ def test_a_program_that_fails_is_asked_again_later_and_one_that_is_missing_is_no
         Command(Options(command=("no-such-agent",)))
     with pytest.raises(NoProposal, match="--command"):
         Command(Options())
+
+
+def test_a_link_in_place_of_base_reads_nothing_of_ours(ask, tmp_path):
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "id.py").write_text("KEY = 1\n")
+    with pytest.raises(ProposerFailed, match="expected a folder"):
+        ask(f"import shutil; shutil.rmtree('base'); os.symlink({str(tmp_path / 'secret')!r}, 'base')")
+
+
+def test_a_folder_among_the_arguments_is_not_shown(tmp_path, monkeypatch):
+    program = tmp_path / "agent.py"
+    program.write_text("")
+    (tmp_path / "data").mkdir()
+    made = Command(Options(command=(sys.executable, str(program), str(tmp_path / "data"))))
+    assert program in made.show
+    assert tmp_path / "data" not in made.show
+    for options in (Options(command=("cat",), show=(tmp_path / "no",)), Options(command=("cat",), passed=("NO_SUCH",))):
+        with pytest.raises(NoProposal, match="does not exist"):
+            Command(options)
+
+
+def test_daemons_of_the_machine_are_out_of_reach(ask, tmp_path):
+    """A Unix socket such as a container daemon's, by path and in the abstract namespace."""
+    source = (
+        "import socket\ntry:\n    socket.socket(socket.AF_UNIX)\n    sys.exit('reached')\n"
+        "except PermissionError:\n    pass\n"
+        f"print({json.dumps(ANSWER)!r})"
+    )
+    assert Proposal.parse(ask(source)).title == "five"
+
+
+def test_braces_around_the_answer_do_no_harm(ask):
+    source = f"print('{{not json}} [1] {{}}', file=sys.stderr); print({json.dumps(ANSWER)!r}); print('done {{')"
+    assert Proposal.parse(ask(source)).title == "five"

@@ -19,7 +19,7 @@ from proposers.reply import json_object, next_proposal, read
 from proposers.scripted import DEMO
 
 TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\nz = x + y\n")}
-CONTEXT = Context("night", Path("proposer"), POCKET, "brief", "a" * 40, TREE, None, [])
+CONTEXT = Context("night", "none", Path("proposer"), POCKET, "brief", "a" * 40, TREE, None, [])
 GOOD = {
     "title": "t",
     "hypothesis": "h",

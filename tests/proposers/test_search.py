@@ -2,7 +2,8 @@
 
 import ast
 import json
-from dataclasses import replace
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,23 +12,25 @@ from support import ROOT
 from base.config import Config, describe_knobs
 from base.presets import PRESETS, RANGES
 from data.errors import NoProposal
-from experiments.ledger import COLUMNS, Row
+from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.proposal import Proposal, apply, edits_between
 from experiments.state import State
+from experiments.workspace import Workspace
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
+from preflight.walls import available_levels
 from proposers.context import Context
 from proposers.forecast import fits
 from proposers.knobs import Range, declared, edited
 from proposers.reply import read
-from proposers.search import Search, distribution, study_of
+from proposers.search import Search, distribution, rounded, study_of
 
 BASE = read_folder(ROOT)
 
 
 def context(rows=(), tree=BASE, run="night") -> Context:
     incumbent = next((row for row in rows if row.state is State.BASELINE), None)
-    return Context(run, Path("unused"), POCKET, "", "a" * 40, tree, incumbent, list(rows))
+    return Context(run, available_levels()[0], Path("unused"), POCKET, "", "a" * 40, tree, incumbent, list(rows))
 
 
 def row(number: int, knobs: dict, val_bpb: float | None, state=State.DISCARDED) -> Row:
@@ -149,18 +152,60 @@ def test_fits_asks_for_the_upper_end():
     assert not fits(lambda _: (90, 101), BASE, 100)
 
 
+@pytest.mark.parametrize("searched", ["Range(0.0, 1.0, step=0)", "Range('a', 'b')", "Range(0.0, 10.0, step='x')"])
+def test_a_range_that_makes_no_sense_is_left_out(searched):
+    text = BASE["base/config.py"].content.decode()
+    new = text.replace(
+        '    softcap: float = knob(30.0, "logits',
+        f'    gate: float = knob(0.5, "", {searched})\n    softcap: float = knob(30.0, "logits',
+    )
+    assert new != text
+    tree = {**BASE, "base/config.py": Source(PLAIN, new.encode())}
+    rows = [row(0, {"softcap": 10**400, "beta1": "x"}, 2.0, State.BASELINE)]
+    assert "gate" not in Search().propose(context(rows, tree))
+
+
+def test_rounding_stays_in_the_range():
+    (knob,) = [knob for knob in declared(BASE, "baseline") if knob.name == "ema_decay"]
+    assert rounded(knob, 0.99951) == 0.99951 or rounded(knob, 0.99951) <= knob.range.high
+    assert rounded(knob, 0.9995) == 0.9995
+    assert rounded(knob, 0.912345) == 0.912
+
+
 @pytest.mark.torch
 @pytest.mark.slow
 def test_joint_moves_up_to_six_knobs_and_forecasts_bytes(tmp_path):
-    here = replace(context([row(0, {}, 2.0, State.BASELINE)]), folder=tmp_path)
-    here = replace(here, incumbent=replace(here.rows[0], artifact_bytes=192_815))
+    """Through generate_next.py as the loop calls it: relative paths, a run whose baseline is in the ledger."""
+    root = tmp_path / "repo"
+    subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(root)], check=True)
+    workspace, ledger = Workspace(root, "night"), Ledger(root / "trials" / "night" / "ledger.sqlite")
+    workspace.set_best(workspace.head())
+    ledger.set_fact("profile", "pocket")
     changed = set()
-    for number in range(4):
-        tree = apply(Proposal.parse(Search(joint=True).propose(replace(here, run=f"night{number}"))), BASE)
-        pairs = zip(declared(BASE, "pocket"), declared(tree, "pocket"), strict=True)
+    for number in range(3):
+        texts = dict.fromkeys(("title", "kind", "hypothesis", "proposal", "profile", "tier", "sandbox_level"), "")
+        begun = ledger.begin(**texts, parent=workspace.head(), trials_can_read_text=False)
+        ledger.settle(begun, State.DISCARDED if number else State.BASELINE, val_bpb=2.0, artifact_bytes=192_815)
+        command = [
+            sys.executable,
+            str(ROOT / "generate_next.py"),
+            "--root",
+            ".",
+            "--run",
+            "night",
+            "--proposer",
+            "search",
+        ]
+        done = subprocess.run([*command, "--joint"], cwd=root, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        before = workspace.read(workspace.best())
+        pairs = zip(
+            declared(before, "pocket"), declared(apply(Proposal.parse(done.stdout), before), "pocket"), strict=True
+        )
         changed |= {(number, a.name, a.range.joint) for a, b in pairs if a.value != b.value}
+    ledger.close()
     assert any(joint for _, _, joint in changed)
-    assert max(sum(n == number for n, _, _ in changed) for number in range(4)) > 2
+    assert max(sum(n == number for n, _, _ in changed) for number in range(3)) > 2
 
 
 def test_edits_between_trees_are_exact():
