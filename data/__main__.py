@@ -116,7 +116,7 @@ class Shown(Progress, AbstractContextManager["Shown"]):
             self.say(f"{percent} % of {self.total_bytes / 1e9:.2f} GB")
 
     def say(self, line: str) -> None:
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def main() -> None:
