@@ -160,15 +160,15 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
         env={"LANG": "C.UTF-8", "PATH": os.defpath},
         pass_fds=handed,
     )
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(_warden_job(job, scratch, handed)))
-    process.stdin.close()
-    process.stdin = None
-    os.close(calls)
-    if theirs:
-        theirs.close()
     running = Running(job, process, ours)
     try:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(_warden_job(job, scratch, handed)))
+        process.stdin.close()
+        process.stdin = None
+        os.close(calls)
+        if theirs:
+            theirs.close()
         yield running
     finally:
         with contextlib.suppress(SandboxError):  # a warden without a report has been named already, or nobody waits
