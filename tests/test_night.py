@@ -238,6 +238,8 @@ def test_a_person_is_asked_where_a_restart_cannot_help(night):
     assert night.start().wait() == 2
     assert "already being worked on" in night.screen()
     assert held.wait() == 0
+    assert night.start("--proposer", "oracle").wait() == 2
+    assert "one of auto" in night.screen()
 
 
 def test_sessions_pause_longer_and_longer_and_give_up(bench):

@@ -105,7 +105,7 @@ def test_a_changed_corpus_is_noticed(tiny_corpus, tmp_path):
         Corpus.open(folder, verify=True)
     with pytest.raises(DataError, match="SentencePiece"):
         Corpus.open(folder).byte_table()
-    with pytest.raises(DataError, match="python -m data"):
+    with pytest.raises(DataError, match="python -m data --help"):
         Corpus.open(tmp_path / "nothing")
 
 

@@ -57,13 +57,15 @@ def strict(bench):
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_a_program_that_misbehaves(strict, budget, name, monkeypatch):
+def test_a_program_that_misbehaves(strict, bench, budget, name, monkeypatch):
     monkeypatch.setattr("preflight.smoke.LIMITS", dataclasses.replace(strict_limits(), wall_seconds=5, cpu_seconds=5))
     path, search, replace, verdict, words = PROGRAMS[name]
+    if name == "fork bomb":  # each fork counts the pages it shares: with little memory either limit may come first
+        roomy = dataclasses.replace(strict.tier, target=bench.tier.target)
+        strict = dataclasses.replace(strict, tier=roomy)
     row = run_trial(strict, proposal(strict, (path, search, replace)), budget)
-    if name != "fork bomb" or row.state != State.OOM:  # on a busy machine its processes fill the memory first
-        assert row.state == verdict, row.detail
-        assert words in row.detail
+    assert row.state == verdict, row.detail
+    assert words in row.detail
     assert "\n" not in row.detail
     assert row.settled_at
     assert row.commit_id
@@ -117,9 +119,8 @@ def test_an_edit_that_is_refused(bench, budget, name):
     edit, words, verdict = EDITS[name]
     text = proposal(bench, edits=[edit])
     row = run_trial(bench, text, budget)
-    if name != "fork bomb" or row.state != State.OOM:  # on a busy machine its processes fill the memory first
-        assert row.state == verdict, row.detail
-        assert words in row.detail
+    assert row.state == verdict, row.detail
+    assert words in row.detail
     assert row.commit_id
 
 
