@@ -36,7 +36,10 @@ LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 
 @pytest.fixture(scope="module")
 def pocket(tmp_path_factory):
-    """A clone of this repository's committed and uncommitted base/, with half of pocket's steps: fewer CPU seconds vary by more than the budget."""
+    """A clone of this repository's committed and uncommitted base/, with half of pocket's steps.
+
+    Fewer would do, but their CPU seconds vary by more than the tier's slack.
+    """
     root = tmp_path_factory.mktemp("pocket") / "repo"
     root.mkdir()
     shutil.copytree(ROOT / "base", root / "base", ignore=shutil.ignore_patterns("__pycache__"))
