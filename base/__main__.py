@@ -7,8 +7,10 @@ import sys
 from pathlib import Path
 
 from base import protocol
-from base.config import Config, describe_knobs, resolve
-from base.presets import DEFAULT_PRESET, PRESETS
+from base.config import Config
+from base.overrides import describe_knobs, resolve
+from base.presets import DEFAULT_PRESET, LEFT_OUT, PRESETS, PUBLISHED_PARAMETERS
+from base.techniques import TECHNIQUES
 
 
 def main() -> int:
@@ -45,10 +47,15 @@ def parse_arguments() -> argparse.Namespace:
 
 def describe(config: Config, options: argparse.Namespace) -> int:
     found = {"knobs": describe_knobs(config), "presets": list(PRESETS), "preset": options.preset}
+    found["techniques"] = TECHNIQUES
     if not options.knobs:
         from base.model.gpt import GPT, parameter_counts
 
-        found["parameters"] = parameter_counts(GPT(config))  # never drawn: no need for the meta device
+        counts = parameter_counts(GPT(config))  # never drawn: no need for the meta device
+        found["parameters"] = counts
+        if options.preset in PUBLISHED_PARAMETERS:
+            published, left_out = PUBLISHED_PARAMETERS[options.preset], LEFT_OUT.get(options.preset, {})
+            found["published"] = {"parameters": published, "left_out": left_out, "more": counts["total"] - published}
     print(json.dumps(found))
     return 0
 

@@ -1,12 +1,6 @@
-"""Every knob of a run: frozen dataclasses by section, overridden by `--set NAME=VALUE` and by the environment.
+"""Every knob of a run: frozen dataclasses by section. The sections in ARCHITECTURE travel inside the artifact."""
 
-A name means one knob wherever it stands, so NUM_LAYERS=11 in the environment (the challenge's habit) and
-`--set num_layers=11` say the same. An environment variable that misses a knob by one letter is an error.
-"""
-
-import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -23,8 +17,8 @@ class Range:
     joint: bool = False
 
 
-def knob(default, doc, searched=None):
-    return field(default=default, metadata={"doc": doc, "range": searched})
+def knob(default, doc, searched=None, choices=()):
+    return field(default=default, metadata={"doc": doc, "range": searched, "choices": choices})
 
 
 @dataclass(frozen=True)
@@ -33,6 +27,8 @@ class Run:
     iterations: int = knob(20_000, "training steps")
     max_wallclock_seconds: float = knob(0.0, "stop training after this long; 0 = by iterations alone")
     compile: bool = knob(False, "torch.compile the training step and the scorer")
+    fused_loss: bool = knob(False, "Triton kernel for the softcapped cross-entropy, on a GPU")
+    fused_mlp: bool = knob(False, "Triton kernel for up-projection and LeakyReLU(s)^2 in training, on a GPU")
     log_every: int = knob(10, "steps between lines of metrics.jsonl")
 
 
@@ -48,20 +44,73 @@ class Model:
     num_layers: int = knob(9, "transformer blocks", Range(2, 12, joint=True))
     model_dim: int = knob(512, "width of the residual stream", Range(256, 768, step=64, joint=True))
     num_heads: int = knob(8, "query heads")
-    num_kv_heads: int = knob(4, "key/value heads (GQA)")
+    num_kv_heads: int = knob(4, "key/value heads; fewer than num_heads is grouped-query attention")
     mlp_multiple: float = knob(2.0, "hidden width of the MLP over model_dim", Range(1.0, 4.0, step=0.5, joint=True))
+    activation: str = knob("leaky_relu2", "of the MLP", choices=("leaky_relu2", "star_relu", "swiglu"))
     leaky_slope: float = knob(0.5, "LeakyReLU(s)^2; 0 = relu^2 (#493, #549)", Range(0.0, 0.9))
-    qk_gain: float = knob(1.5, "initial gain on normalised queries, learned per head", Range(0.5, 6.0, log=True))
+    zero_projections: bool = knob(True, "attention and MLP outputs start at 0, so that a block starts as identity")
+    tie_embeddings: bool = knob(True, "one matrix reads tokens and writes logits")
+    embed_std: float = knob(0.005, "initial standard deviation of the embedding", Range(0.001, 0.1, log=True))
+    softcap: float = knob(30.0, "logits become c*tanh(z/c); 0 = uncapped", Range(8.0, 60.0, log=True))
+    mtp_heads: int = knob(0, "heads that predict further ahead in training; left out of the artifact")
+    mtp_weight: float = knob(0.2, "weight of their mean loss")
+
+
+@dataclass(frozen=True)
+class Embed:
+    smear: str = knob(
+        "none", "mix in the token before: one gate per channel, or one (#1667)", choices=("none", "vector", "narrow")
+    )
+    smear_documents: bool = knob(False, "not across the start of a document (#1851)")
+    bigram_buckets: int = knob(0, "rows of the hashed bigram table; 0 = none")
+    bigram_dim: int = knob(128, "its width")
+    engram_buckets: int = knob(0, "rows of each hashed table of EngramLite; 0 = none (#1440)")
+    engram_dim: int = knob(32, "width of each of its four tables")
+    wavelet_dims: int = knob(0, "last channels that see causal means of 2, 4, 8, ... tokens; 0 = none")
+    wavelet_levels: int = knob(4, "longest of these means is 2^levels tokens")
+
+
+@dataclass(frozen=True)
+class Attention:
+    qk_norm: bool = knob(True, "queries and keys of norm sqrt(Dh)")
+    qk_gain: float = knob(1.5, "initial gain on queries, learned per head", Range(0.5, 6.0, log=True))
     rope_base: float = knob(10_000.0, "base of the rotary frequencies", Range(1_000.0, 100_000.0, log=True))
-    softcap: float = knob(30.0, "logits become c*tanh(z/c)", Range(8.0, 60.0, log=True))
-    embed_std: float = knob(0.005, "initial standard deviation of the tied embedding", Range(0.001, 0.1, log=True))
+    rope_dims: int = knob(0, "channels of a head that turn; 0 = all (#315: 16 of 64)")
+    rope_scaling: str = knob("none", "for contexts past rope_train_length", choices=("none", "ntk", "yarn"))
+    rope_train_length: int = knob(1024, "context that the base is meant for")
+    polar_positions: bool = knob(False, "PoPE instead of RoPE")
+    document_attention: bool = knob(False, "no token sees another document (#1530)")
+    differential: bool = knob(False, "difference of two attention maps")
+    xsa_layers: int = knob(0, "last layers with exclusive self attention (#478: all)")
+    value_residual: str = knob("none", "how first values enter", choices=("none", "additive", "convex", "softmax"))
+    ve_layers: int = knob(0, "last layers that read the value embedding (#374: 2)")
+    ve_dim: int = knob(128, "its width")
+    value_gate: bool = knob(False, "a sigmoid gate per value channel")
+    attention_gate: str = knob("none", "gate on each head", choices=("none", "dense", "output", "sparse"))
+    gate_window: int = knob(12, "first channels that the output and sparse gates read")
+
+
+@dataclass(frozen=True)
+class Residual:
+    resid_mix: str = knob("identity", "start of the mix of x and x0", choices=("none", "identity", "phase"))
+    ln_scale: bool = knob(False, "normed inputs of layer l times 1/sqrt(l+1) (#315)")
+    hybrid_norm: bool = knob(False, "norm on values and around the MLP instead of before attention")
+    unet_skips: str = knob("none", "first half of the layers into the second", choices=("none", "plain", "gated"))
+    backout: bool = knob(False, "take a learned share of the middle layer out again (#478)")
+    hyper_streams: int = knob(0, "streams of static hyper-connections; 0 = none")
+    parallel_residual: str = knob("none", "attention and MLP side by side", choices=("none", "single", "lanes"))
+    parallel_layers: int = knob(4, "last layers that do so")
+    loop_passes: int = knob(1, "times the looped layers run; 1 = no recurrence (#1394)")
+    loop_first: int = knob(3, "first looped layer")
+    loop_last: int = knob(5, "last looped layer")
+    loop_start: float = knob(0.35, "share of training after which the loop is on")
 
 
 @dataclass(frozen=True)
 class Optim:
-    matrix_lr: float = knob(0.025, "Muon, for the matrices of the blocks", Range(0.005, 0.2, log=True))
-    embed_lr: float = knob(0.035, "AdamW, for the tied embedding", Range(0.003, 0.3, log=True))
-    scalar_lr: float = knob(0.025, "AdamW, for gains and mixes", Range(0.003, 0.3, log=True))
+    matrix_lr: float = knob(0.025, "Muon, for matrices", Range(0.005, 0.2, log=True))
+    embed_lr: float = knob(0.035, "AdamW, for embedding tables", Range(0.003, 0.3, log=True))
+    scalar_lr: float = knob(0.025, "AdamW, for gains, mixes and gates", Range(0.003, 0.3, log=True))
     weight_decay: float = knob(0.04, "decoupled, for all groups", Range(0.0, 0.3))
     muon_momentum: float = knob(0.95, "Nesterov momentum of Muon", Range(0.8, 0.99))
     muon_momentum_start: float = knob(0.85, "momentum at step 0")
@@ -84,8 +133,10 @@ class Average:
 
 @dataclass(frozen=True)
 class Quant:
-    matrix_bits: int = knob(8, "bits of block matrices, 2 to 8", Range(4, 8, joint=True))
-    embed_bits: int = knob(8, "bits of the embedding, 2 to 8", Range(4, 8, joint=True))
+    matrix_bits: int = knob(8, "bits of matrices, 2 to 8", Range(4, 8, joint=True))
+    embed_bits: int = knob(8, "bits of embedding tables, 2 to 8", Range(4, 8, joint=True))
+    matrix_clip_sigmas: float = knob(0.0, "a matrix row's grid ends at this many deviations; 0 = its largest weight")
+    embed_clip_sigmas: float = knob(0.0, "the same for embedding tables")
 
 
 @dataclass(frozen=True)
@@ -105,6 +156,9 @@ class Config:
     run: Run = Run()
     data: Data = Data()
     model: Model = Model()
+    embed: Embed = Embed()
+    attention: Attention = Attention()
+    residual: Residual = Residual()
     optim: Optim = Optim()
     average: Average = Average()
     quant: Quant = Quant()
@@ -112,88 +166,4 @@ class Config:
     eval: Eval = Eval()
 
 
-# Set by launchers, drivers and shells: never mistaken for a misspelt knob.
-RESERVED_PREFIXES = (
-    "CUDA", "NCCL", "GLOO", "OMP", "MKL", "KMP", "PYTHON", "TORCH", "TRITON", "PYTORCH", "LOCAL_", "GROUP_", "ROLE_",
-    "MASTER_", "WORLD_SIZE", "RANK", "LC_", "XDG_", "SLURM", "NVIDIA",
-)  # fmt: skip
-RESERVED_NAMES = {"PATH", "HOME", "USER", "TMPDIR", "LANG", "TERM", "SHELL", "PWD", "PRESET"}
-RESERVED_NAMES |= {"DATA_PATH", "VAL_PATH", "TOKENIZER_PATH", "RUN_ID"}
-
-
-def sections() -> dict[str, str]:
-    """Knob name -> section name; names are unique over sections."""
-    return {knob.name: section.name for section in fields(Config) for knob in fields(section.default)}
-
-
-def resolve(preset: Config, assignments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The preset, then exact knob names in the environment, then NAME=VALUE assignments.
-
-    Raises ValueError for unknown or ill-typed values and for environment names that miss a knob by one letter.
-    """
-    values = {name.lower(): text for name, text in environment.items() if name.lower() in sections() and name.isupper()}
-    for name in environment:
-        near = next((known for known in sections() if one_letter_apart(name.lower(), known)), None)
-        if near and name.isupper() and name not in RESERVED_NAMES and not name.startswith(RESERVED_PREFIXES):
-            raise ValueError(f"environment variable {name} is no knob; did you mean {near.upper()}? rename or unset it")
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals:
-            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
-        values[name.lower()] = text
-    return override(preset, values)
-
-
-def override(config: Config, values: Mapping[str, str]) -> Config:
-    """A copy of `config` with some knobs read from text."""
-    where = sections()
-    for name, text in values.items():
-        if name not in where:
-            near = difflib.get_close_matches(name, where, n=1)
-            raise ValueError(f"unknown knob {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        section = getattr(config, where[name])
-        value = parse(name, text, type(getattr(section, name)))
-        config = replace(config, **{where[name]: replace(section, **{name: value})})
-    return config
-
-
-def parse(name: str, text: str, kind: type):
-    readers: dict[type, Callable] = {
-        bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
-        int: int,
-        float: float,
-        str: str,
-    }
-    try:
-        return readers[kind](text)
-    except (KeyError, ValueError):
-        raise ValueError(f"knob {name} expects {kind.__name__}, got {text!r}") from None
-
-
-def one_letter_apart(one: str, other: str) -> bool:
-    """Whether one insertion, deletion, substitution or swap of neighbours turns one word into the other."""
-    if one == other or abs(len(one) - len(other)) > 1:
-        return False
-    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    a, b = one[start:], other[start:]
-    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
-
-
-def describe_knobs(config: Config) -> list[dict]:
-    """Every knob with its section, type, resolved value and doc."""
-    return [
-        {
-            "name": knob.name,
-            "section": section.name,
-            "type": type(getattr(getattr(config, section.name), knob.name)).__name__,
-            "value": getattr(getattr(config, section.name), knob.name),
-            "doc": knob.metadata["doc"],
-            "range": asdict(knob.metadata["range"]) if knob.metadata["range"] else None,
-        }
-        for section in fields(config)
-        for knob in fields(getattr(config, section.name))
-    ]
-
-
-def as_dict(config: Config) -> dict:
-    return asdict(config)
+ARCHITECTURE = ("model", "embed", "attention", "residual")

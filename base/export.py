@@ -1,34 +1,42 @@
 """A trained model to integers in a container, and a model back from an artifact."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
 from base.compress import codec, container
-from base.config import Config, Data, Eval, Model
+from base.config import ARCHITECTURE, Config, Data, Eval
 from base.model.gpt import GPT
 from base.quant import grids
 
+GATE_BITS = 8
+TRAINING_ONLY = "ahead."  # heads that only shape the training loss
+
 
 def weights_bytes(config: Config, model: GPT) -> bytes:
-    """The quantised model, not yet entropy-coded: matrices as integers and row scales, vectors as fp32."""
+    """The quantised model, not yet entropy-coded: integers and row scales, except scalars, which stay fp32."""
+    bits = {"matrix": config.quant.matrix_bits, "table": config.quant.embed_bits, "gate": GATE_BITS}
+    clip = {"matrix": config.quant.matrix_clip_sigmas, "table": config.quant.embed_clip_sigmas, "gate": 0.0}
     arrays = {}
-    for name, weight in model.state_dict().items():
-        weight = weight.detach().float().cpu()
-        if weight.ndim == 2:
-            bits = config.quant.embed_bits if name == "embedding" else config.quant.matrix_bits
-            integers, scales = grids.quantise(weight, bits)
+    for name, parameter in model.named_parameters():
+        weight, role = parameter.detach().float().cpu(), parameter.role
+        if name.startswith(TRAINING_ONLY):
+            continue
+        if role in bits:
+            integers, scales = grids.quantise(weight, bits[role], clip[role])
             arrays[f"{name}.q"], arrays[f"{name}.scale"] = integers.numpy(), scales.numpy()
         else:
             arrays[name] = weight.numpy()
-    return container.dump({"model": asdict(config.model), "sequence_length": config.data.sequence_length}, arrays)
+    shape = {section: asdict(getattr(config, section)) for section in ARCHITECTURE}
+    return container.dump({**shape, "sequence_length": config.data.sequence_length}, arrays)
 
 
 def load_model(artifact: bytes, evaluation: Eval, dtype: torch.dtype, device: torch.device) -> tuple[Config, GPT]:
     """The model of an artifact, ready to score: shape from the artifact, evaluation knobs from the caller."""
     meta, arrays = container.load(codec.decompress(artifact))
-    data = Data(sequence_length=meta["sequence_length"])
-    config = Config(model=Model(**meta["model"]), data=data, eval=evaluation)
+    shape = {section: type(getattr(Config, section))(**meta[section]) for section in ARCHITECTURE}
+    config = Config(**shape, data=Data(sequence_length=meta["sequence_length"]), eval=evaluation)
+    config = replace(config, model=replace(config.model, mtp_heads=0))
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     state = {
         name.removesuffix(".q"): grids.dequantise(tensor, tensors[name.removesuffix(".q") + ".scale"])

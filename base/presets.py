@@ -1,6 +1,11 @@
-"""Whole configurations by name; a run starts from one of these."""
+"""Whole configurations by name; a run starts from one of these.
 
-from base.config import Average, Config, Data, Eval, Model, Optim, Range, Run
+Every recipe also exists at pocket width as NAME_pocket: the same pieces and depth, small enough for a CPU.
+"""
+
+from dataclasses import replace
+
+from base.config import Attention, Average, Config, Data, Embed, Eval, Model, Optim, Quant, Range, Residual, Run
 
 
 def baseline() -> Config:
@@ -20,6 +25,125 @@ def pocket() -> Config:
     )
 
 
+def seed_569() -> Config:
+    """#569, 1.1175 bpb: 11 layers, VRL, XSA on all, smear, bigrams, VE128; the stock of the later seeds."""
+    return Config(
+        data=Data(batch_tokens=786_432, sequence_length=2048),
+        model=Model(num_layers=11, mlp_multiple=3.0),
+        embed=Embed(smear="vector", bigram_buckets=2048),
+        attention=Attention(rope_dims=16, rope_scaling="ntk", xsa_layers=11, value_residual="additive", ve_layers=2),
+        residual=Residual(resid_mix="phase", ln_scale=True, unet_skips="plain"),
+        optim=Optim(muon_momentum=0.99, muon_momentum_start=0.92, muon_momentum_steps=1500, warmdown_iterations=3500),
+        quant=Quant(matrix_bits=6),
+        eval=Eval(eval_length=2048),
+    )
+
+
+def seed_738() -> Config:
+    """#738: #569 with one stream of static hyper-connections; its caches are not distributions and not here."""
+    seed = seed_569()
+    return replace(seed, residual=replace(seed.residual, hyper_streams=1), eval=replace(seed.eval, eval_stride=128))
+
+
+def seed_850() -> Config:
+    """#850, about 1.162 bpb without its cache: slope .9, softmax VRL, dense gates, XSA on the last four layers."""
+    seed = seed_569()
+    return replace(
+        seed,
+        model=replace(seed.model, leaky_slope=0.9),
+        embed=replace(seed.embed, bigram_buckets=4096),
+        attention=replace(seed.attention, xsa_layers=4, value_residual="softmax", attention_gate="dense"),
+        residual=replace(seed.residual, resid_mix="identity"),
+        quant=replace(seed.quant, matrix_bits=5),
+    )
+
+
+def seed_962() -> Config:
+    """#962: as many key as query heads and a wider MLP, at 5 bits; its n-gram mixture is not a distribution."""
+    seed = seed_569()
+    return replace(
+        seed,
+        model=replace(seed.model, num_kv_heads=8, mlp_multiple=3.5),
+        embed=replace(seed.embed, bigram_buckets=0),
+        attention=replace(seed.attention, value_residual="none"),
+        residual=replace(seed.residual, resid_mix="identity"),
+        quant=replace(seed.quant, matrix_bits=5),
+    )
+
+
+def seed_576() -> Config:
+    """#576, 1.1260 bpb before its rescoring: #962's shape with 8,192 bigrams, 33.6 M parameters at 5 bits."""
+    seed = seed_962()
+    return replace(seed, embed=replace(seed.embed, bigram_buckets=8192))
+
+
+def seed_1302() -> Config:
+    """#1302, 1.1106 bpb by sliding window: #1019's stack with gated skips and 2,816 bigrams of 160."""
+    seed = seed_569()
+    return replace(
+        seed,
+        embed=replace(seed.embed, bigram_buckets=2816, bigram_dim=160),
+        attention=replace(seed.attention, value_residual="none"),
+        residual=replace(seed.residual, resid_mix="identity", unet_skips="gated"),
+        optim=replace(seed.optim, matrix_lr=0.030),
+    )
+
+
+def challenge() -> Config:
+    """What 8xH100 search starts from: the legal April stack on plain sp8192 (sources: dev/LOG.md, 2026-11-21)."""
+    return Config(
+        data=Data(batch_tokens=786_432, sequence_length=2048),
+        model=Model(vocab_size=8192, num_layers=11, mlp_multiple=4.0),
+        embed=Embed(smear="narrow", smear_documents=True),
+        attention=Attention(qk_gain=5.0, rope_dims=16, xsa_layers=11, attention_gate="sparse"),
+        residual=Residual(
+            ln_scale=True, unet_skips="gated", parallel_residual="lanes", parallel_layers=3, loop_passes=3
+        ),
+        optim=Optim(
+            matrix_lr=0.026,
+            embed_lr=0.03,
+            scalar_lr=0.02,
+            weight_decay=0.09,
+            beta2=0.99,
+            muon_momentum=0.97,
+            muon_momentum_start=0.92,
+            muon_momentum_steps=1500,
+            warmdown_iterations=3500,
+        ),
+        average=Average(ema_decay=0.9965),
+        quant=Quant(matrix_bits=6, embed_bits=7, matrix_clip_sigmas=12.85, embed_clip_sigmas=20.0),
+        eval=Eval(eval_length=2048),
+    )
+
+
+def pocket_width(recipe: Config) -> Config:
+    """The recipe with pocket's width, heads, tokens and horizon; depth, pieces and learning rates stay."""
+    small, narrower = pocket(), recipe.model.model_dim // 64
+    heads = small.model.num_heads
+    grouped = recipe.model.num_heads // recipe.model.num_kv_heads
+    rope_dims = recipe.attention.rope_dims * 32 // (recipe.model.model_dim // recipe.model.num_heads)
+    return replace(
+        recipe,
+        run=small.run,
+        data=small.data,
+        model=replace(recipe.model, vocab_size=1024, model_dim=64, num_heads=heads, num_kv_heads=heads // grouped),
+        embed=replace(
+            recipe.embed,
+            bigram_buckets=recipe.embed.bigram_buckets // narrower,
+            bigram_dim=recipe.embed.bigram_dim // narrower,
+        ),
+        attention=replace(
+            recipe.attention,
+            rope_dims=rope_dims,
+            rope_train_length=small.data.sequence_length // 2,
+            ve_dim=recipe.attention.ve_dim // narrower,
+        ),
+        optim=replace(recipe.optim, warmdown_iterations=150, muon_momentum_steps=100),
+        average=small.average,
+        eval=small.eval,
+    )
+
+
 # Ranges that differ for a preset, because its horizon or its size does.
 RANGES = {
     "pocket": {
@@ -30,5 +154,21 @@ RANGES = {
         "ema_decay": Range(0.8, 0.995),
     }
 }
-PRESETS = {"baseline": baseline, "pocket": pocket}
+RECIPES = {
+    recipe.__name__: recipe
+    for recipe in (baseline, seed_569, seed_576, seed_738, seed_850, seed_962, seed_1302, challenge)
+}
+PRESETS = {"pocket": pocket, **RECIPES}
+PRESETS |= {f"{name}_pocket": lambda recipe=recipe: pocket_width(recipe()) for name, recipe in RECIPES.items()}
 DEFAULT_PRESET = "baseline"
+
+# What the sources print as their number of parameters, and which of them are left out here, with the reason.
+PUBLISHED_PARAMETERS = {
+    "seed_569": 26_993_766,
+    "seed_576": 33_580_124,
+    "seed_738": 26_993_788,
+    "seed_850": 27_301_064,
+    "seed_962": 32_470_628,
+    "seed_1302": 27_201_116,
+}
+LEFT_OUT = {"seed_962": {"alpha_head": (4_617, "weighs an n-gram mixture that does not sum to one (techniques E6)")}}

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from base.config import Config
+from base.model import flash
 from base.model.gpt import GPT
 from base.model.layers import initialise
 from base.optim import schedule
@@ -29,10 +30,16 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     initialise(model, config.run.seed)
     model.to(runtime.device)
     weights = list(model.parameters())
+    for weight in weights:  # kept from step to step: a part that is not in use yet has a gradient of zero, not none
+        weight.grad = torch.zeros_like(weight)
+    grads = [weight.grad for weight in weights]
     muon, adamws = optimisers(config, model, runtime.dtype)
     average = Average(model, config.average.ema_decay)
     step_loss = torch.compile(model) if config.run.compile else model
-    warm_up(config, runtime, step_loss)
+    if hint := flash.advice(runtime.device):
+        runtime.log(hint)
+    warm_up(config, runtime, model, step_loss)
+    torch._foreach_zero_(grads)
     announce_and_wait(runtime, data, out)
 
     started = time.perf_counter()
@@ -44,29 +51,31 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
             if 0 < config.run.max_wallclock_seconds <= seconds:
                 break
             scale = schedule.lr_scale(config.run, config.optim, step, seconds)
+            model.looping = schedule.progress(config.run, step, seconds) >= config.residual.loop_start
             loss = step_loss(*next(batches))
             loss.backward()
-            average_gradients(runtime, weights)
+            average_gradients(runtime, grads)
             if config.optim.grad_clip > 0:
                 torch.nn.utils.clip_grad_norm_(weights, config.optim.grad_clip)
             muon.step(scale, schedule.muon_momentum(config.optim, step))
             for adamw in adamws:
                 adamw.step(scale)
-            model.zero_grad(set_to_none=True)
+            torch._foreach_zero_(grads)
             average.update(step)
             step += 1
             if step % config.run.log_every == 0 or step == config.run.iterations:
                 record(config, runtime, metrics, step, loss, time.perf_counter() - started, scale)
     average.apply()
+    model.looping = True
     return model
 
 
-def warm_up(config: Config, runtime: Runtime, step_loss: torch.nn.Module) -> None:
-    """Compile and fault in the kernels on made-up tokens; no weight, optimiser or random state moves."""
+def warm_up(config: Config, runtime: Runtime, model: GPT, step_loss: torch.nn.Module) -> None:
+    """Compile and fault in the kernels on made-up tokens, with the loop off and on; only gradients move."""
     rows = config.data.batch_tokens // config.data.sequence_length // runtime.world
     tokens = torch.zeros(max(rows, 1), config.data.sequence_length, dtype=torch.int64, device=runtime.device)
-    step_loss(tokens, tokens).backward()
-    step_loss.zero_grad(set_to_none=True)
+    for model.looping in (False, True) if config.residual.loop_passes > 1 else (True,):
+        step_loss(tokens, tokens).backward()
 
 
 def announce_and_wait(runtime: Runtime, data: Path, out: Path) -> None:
@@ -86,11 +95,10 @@ def clock(config: Config, runtime: Runtime, started: float) -> float:
     return runtime.broadcast_(torch.tensor([seconds], dtype=torch.float64, device=runtime.device)).item()
 
 
-def average_gradients(runtime: Runtime, weights: list[torch.nn.Parameter]) -> None:
+def average_gradients(runtime: Runtime, grads: list[torch.Tensor]) -> None:
     """Mean over ranks, all parameters in one message."""
     if runtime.world == 1:
         return
-    grads = [weight.grad for weight in weights]
     flat = runtime.sum_(torch.cat([grad.flatten() for grad in grads])) / runtime.world
     parts = flat.split([grad.numel() for grad in grads])
     torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])

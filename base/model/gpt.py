@@ -1,60 +1,149 @@
-"""The assembly: tied embedding, blocks that mix in the first stream, softcapped logits."""
+"""The assembly: embeddings, the order of the blocks and how their streams join, softcapped logits."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from base.config import Config, Model
-from base.model.attention import Attention
+from base.config import Config
+from base.model.ahead import TokensAhead
+from base.model.attention import Shared
+from base.model.block import Block
+from base.model.documents import document_ids
+from base.model.flash import document_layout
+from base.model.lanes import Lanes
 from base.model.layers import constant, normal, parameter, rms_norm
-from base.model.loss import SoftcappedCrossEntropy
-from base.model.mlp import MLP
+from base.model.loss import softcap, softcapped_cross_entropy
+from base.model.ngrams import BigramHash, EngramLite
+from base.model.skips import Skips
+from base.model.smear import NarrowSmear, VectorSmear
+from base.model.streams import Streams
+from base.model.values import ValueEmbedding
+from base.model.wavelet import Wavelet
 
-
-class Block(nn.Module):
-    """x and the first stream x0, both (B, T, D) -> x. resid_mix starts as plain x (modded-nanogpt's x0 lambdas)."""
-
-    def __init__(self, config: Model, max_length: int):
-        super().__init__()
-        self.attention = Attention(config, max_length)
-        self.mlp = MLP(config)
-        self.mix = parameter(config.model_dim, init=constant(1.0))
-        self.mix_first = parameter(config.model_dim, init=constant(0.0))
-        self.attention_gain = parameter(config.model_dim, init=constant(1.0))
-        self.mlp_gain = parameter(config.model_dim, init=constant(1.0))
-
-    def forward(self, x: Tensor, x0: Tensor) -> Tensor:
-        x = self.mix.to(x.dtype) * x + self.mix_first.to(x.dtype) * x0
-        x = x + self.attention_gain.to(x.dtype) * self.attention(rms_norm(x))
-        return x + self.mlp_gain.to(x.dtype) * self.mlp(rms_norm(x))
+BACKOUT_START = 0.2
 
 
 class GPT(nn.Module):
-    """Tokens (B, T) -> hidden states (B, T, D) -> logits (B, T, V); `dtype` is that of the matrix products."""
+    """Tokens (B, T) -> hidden states (B, T, D) -> logits (B, T, V); `dtype` is that of the matrix products.
+
+    `looping` says whether the looped layers run more than once; training switches it on part of the way.
+    """
 
     def __init__(self, config: Config, dtype: torch.dtype = torch.float32):
         super().__init__()
-        model = config.model
-        max_length = max(config.data.sequence_length, config.eval.eval_length)
-        self.dtype, self.softcap = dtype, model.softcap
-        self.embedding = parameter(model.vocab_size, model.model_dim, init=normal(model.embed_std))
-        self.blocks = nn.ModuleList(Block(model, max_length) for _ in range(model.num_layers))
+        check_combination(config)
+        model, embed, attention, residual = config.model, config.embed, config.attention, config.residual
+        self.config, self.dtype, self.looping = config, dtype, True
+        self.embedding = parameter(model.vocab_size, model.model_dim, init=normal(model.embed_std), role="table")
+        tied = model.tie_embeddings
+        self.head = None if tied else parameter(*self.embedding.shape, init=constant(0.0), role="table")
+        smears = {"vector": VectorSmear, "narrow": NarrowSmear}
+        self.smear = smears[embed.smear](embed, model.model_dim) if embed.smear in smears else None
+        self.bigram = BigramHash(config) if embed.bigram_buckets else None
+        self.engram = EngramLite(config) if embed.engram_buckets else None
+        self.wavelet = Wavelet(config) if embed.wavelet_dims else None
+        kv_dim = model.model_dim // model.num_heads * model.num_kv_heads
+        self.value_embedding = ValueEmbedding(config, kv_dim) if attention.ve_layers else None
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(model.num_layers))
+        self.skips = Skips(config, len(self.order()) // 2) if residual.unet_skips != "none" else None
+        self.first_lane = model.num_layers - residual.parallel_layers * (residual.parallel_residual == "lanes")
+        self.lanes = nn.ModuleDict({str(layer): Lanes() for layer in range(self.first_lane, model.num_layers)})
+        self.streams = Streams(config) if residual.hyper_streams else None
+        self.backout = parameter(1, init=constant(BACKOUT_START)) if residual.backout else None
+        self.ahead = TokensAhead(config) if model.mtp_heads else None
+
+    def order(self) -> list[int]:
+        """The layers in the order they run; with the loop on, loop_first..loop_last run loop_passes times (#1394)."""
+        layers, loop = list(range(self.config.model.num_layers)), self.config.residual
+        if not self.looping or loop.loop_passes == 1:
+            return layers
+        inside = layers[loop.loop_first : loop.loop_last + 1]
+        return layers[: loop.loop_first] + loop.loop_passes * inside + layers[loop.loop_last + 1 :]
+
+    def embedded(self, tokens: Tensor) -> Tensor:
+        """Tokens (B, T) -> the stream before the first layer (B, T, D)."""
+        x = F.embedding(tokens, self.embedding).to(self.dtype)
+        if isinstance(self.smear, NarrowSmear):
+            x = self.smear(x, tokens)
+        if self.bigram is not None:
+            x = x + self.bigram(tokens, x.dtype)
+        if self.engram is not None:
+            x = x + self.engram(tokens, x)
+        x = rms_norm(x)
+        return self.smear(x, tokens) if isinstance(self.smear, VectorSmear) else x
+
+    def shared(self, tokens: Tensor, x0: Tensor) -> Shared:
+        """What is worked out once for all layers."""
+        attention = self.config.attention
+        shared = Shared(x0, document_layout(document_ids(tokens)) if attention.document_attention else None)
+        if self.value_embedding is not None:
+            shared = shared._replace(value_embedding=self.value_embedding(tokens, x0.dtype))
+        if attention.value_residual != "none":
+            shared = shared._replace(first_values=self.blocks[0].first_values(shared))
+        return shared
 
     def hidden(self, tokens: Tensor) -> Tensor:
-        x = x0 = rms_norm(F.embedding(tokens, self.embedding).to(self.dtype))
-        for block in self.blocks:
-            x = block(x, x0)
-        return rms_norm(x)
+        """Tokens (B, T) -> normed hidden states (B, T, D)."""
+        x = self.embedded(tokens)
+        shared, order = self.shared(tokens, x), self.order()
+        half, saved, lane, middle = len(order) // 2, [], None, None
+        others = self.streams.start(x) if self.streams is not None else None
+        for place, layer in enumerate(order):
+            if self.skips is not None and place >= half and saved:
+                x = self.skips(x, saved.pop(), place - half)
+            if layer >= self.first_lane:
+                x, lane = self.lanes[str(layer)](self.blocks[layer], x, x if lane is None else lane, shared)
+            elif others is not None:
+                seen = self.streams.read(x, others, layer)
+                x, others = self.streams.write(x, others, self.blocks[layer](seen, shared) - seen, layer)
+            else:
+                x = self.blocks[layer](x, shared)
+            if self.wavelet is not None:
+                x = self.wavelet(x, layer)
+            if place < half:
+                saved.append(x)
+            if place == half:
+                middle = x
+        x = x if lane is None else (x + lane) / 2
+        x = x if others is None else x + others.sum(dim=0)
+        return rms_norm(x if self.backout is None else x - self.backout.to(x.dtype) * middle)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Tied head in fp32 from here on: a softcap and a softmax in bf16 lose the tail."""
-        z = F.linear(hidden, self.embedding.to(hidden.dtype)).float()
-        return self.softcap * torch.tanh(z / self.softcap)
+        """Head in fp32 from here on: a softcap and a softmax in bf16 lose the tail."""
+        return softcap(F.linear(hidden, self.output.to(hidden.dtype)).float(), self.config.model.softcap)
+
+    @property
+    def output(self) -> Tensor:
+        return self.embedding if self.head is None else self.head
 
     def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
         """Mean loss in nats of targets (B, T), each given the tokens (B, T) up to its place."""
-        hidden = self.hidden(tokens).flatten(0, 1)
-        return SoftcappedCrossEntropy.apply(hidden, self.embedding, targets.flatten(), self.softcap)
+        hidden = self.hidden(tokens)
+        loss = self.cross_entropy(hidden.flatten(0, 1), self.output, targets.flatten())
+        return loss if self.ahead is None else loss + self.ahead(hidden, targets, self.cross_entropy)
+
+    def cross_entropy(self, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+        return softcapped_cross_entropy(hidden, head, targets, self.config.model.softcap, self.config.run.fused_loss)
+
+
+def check_combination(config: Config) -> None:
+    """Raise ValueError for pieces that do not fit together."""
+    residual, layers = config.residual, config.model.num_layers
+    lanes = residual.parallel_residual == "lanes"
+    if residual.loop_passes > 1 and not 0 <= residual.loop_first <= residual.loop_last < layers:
+        raise ValueError(
+            f"loop_first {residual.loop_first}, loop_last {residual.loop_last}: expected two of {layers} layers"
+        )
+    if lanes and residual.loop_passes > 1 and residual.loop_last >= layers - residual.parallel_layers:
+        raise ValueError(
+            f"loop_last {residual.loop_last}: two-lane layers must come after the loop; fewer parallel_layers"
+        )
+    if lanes and residual.parallel_layers > layers:
+        raise ValueError(f"parallel_layers {residual.parallel_layers}: expected at most {layers}")
+    if residual.parallel_residual != "none" and residual.hybrid_norm:
+        raise ValueError("hybrid_norm has a norm between attention and MLP, parallel_residual no between: choose one")
+    if lanes and residual.hyper_streams:
+        raise ValueError("two lanes and hyper_streams are both residual streams: choose one")
 
 
 def parameter_counts(model: nn.Module) -> dict[str, int]:

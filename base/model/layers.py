@@ -1,4 +1,4 @@
-"""The smallest pieces: parameters that know their initial values, a linear map, RMSNorm without gain."""
+"""The smallest pieces: parameters that know their initial values and their role, a linear map, norm, shift."""
 
 from collections.abc import Callable
 
@@ -9,17 +9,24 @@ from torch import Tensor, nn
 from base.runtime import generator
 
 Fill = Callable[[Tensor, torch.Generator], object]  # fills a tensor in place
+# What a parameter is decides how it moves (optim/groups.py) and what its artifact keeps of it (export.py).
+ROLES = ("matrix", "table", "gate", "scalar")
 
 
-def parameter(*shape: int, init: Fill) -> nn.Parameter:
+def parameter(*shape: int, init: Fill, role: str = "scalar") -> nn.Parameter:
     """A parameter that carries its own initialiser, so that a model can be drawn by name (`initialise`)."""
     made = nn.Parameter(torch.empty(shape))
-    made.init = init
+    made.init, made.role = init, role
     return made
 
 
 def constant(value: float) -> Fill:
     return lambda tensor, _: tensor.fill_(value)
+
+
+def first_column(tensor: Tensor, _: torch.Generator) -> None:
+    """1 in the first place of every row, 0 elsewhere."""
+    tensor.zero_()[:, 0] = 1.0
 
 
 def normal(std: float) -> Fill:
@@ -44,7 +51,7 @@ class Linear(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, init: Fill = orthogonal):
         super().__init__()
-        self.weight = parameter(outputs, inputs, init=init)
+        self.weight = parameter(outputs, inputs, init=init, role="matrix")
 
     def forward(self, x):
         return F.linear(x, self.weight.to(x.dtype))
@@ -53,3 +60,8 @@ class Linear(nn.Module):
 def rms_norm(x: Tensor) -> Tensor:
     """x / sqrt(mean(x^2) + eps) over the last dimension, no learned gain."""
     return F.rms_norm(x, (x.size(-1),))
+
+
+def shift(x: Tensor, places: int = 1) -> Tensor:
+    """x (B, T, D) moved `places` to the right in time; zeros come in at the start."""
+    return F.pad(x, (0, 0, places, 0))[:, : x.size(1)]

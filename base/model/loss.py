@@ -11,25 +11,42 @@ from torch import Tensor
 CHUNK_ROWS = 512
 
 
+def softcap(z: Tensor, cap: float) -> Tensor:
+    """c tanh(z / c), elementwise; 0 = uncapped."""
+    return cap * torch.tanh(z / cap) if cap else z
+
+
+def softcapped_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, cap: float, fused: bool = False) -> Tensor:
+    """hidden (N, D), head (V, D), targets (N,) -> mean loss in nats; `fused` by the Triton kernel on a GPU."""
+    if fused and hidden.is_cuda and cap:
+        from base.model.kernels.loss import fused_cross_entropy  # Triton, which a CPU does not have
+
+        return fused_cross_entropy(hidden @ head.to(hidden.dtype).T, targets, cap)
+    return SoftcappedCrossEntropy.apply(hidden, head, targets, cap)
+
+
 class SoftcappedCrossEntropy(torch.autograd.Function):
-    """hidden (N, D), embedding (V, D), targets (N,) -> mean loss in nats; logits are c*tanh(h E^T / c), in fp32."""
+    """hidden (N, D), embedding (V, D), targets (N,) -> mean loss in nats; c*tanh(h E^T / c) in fp32, c = 0: no cap."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, embedding: Tensor, targets: Tensor, softcap: float) -> Tensor:
+    def forward(ctx, hidden: Tensor, embedding: Tensor, targets: Tensor, cap: float) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden)
         grad_embedding = torch.zeros(embedding.shape, dtype=torch.float32, device=hidden.device)
         head = embedding.to(hidden.dtype)
         for start in range(0, len(hidden), CHUNK_ROWS):
             rows, wanted = hidden[start : start + CHUNK_ROWS], targets[start : start + CHUNK_ROWS, None]
-            tanh = (rows @ head.T).float().div_(softcap).tanh_()
-            logits = tanh * softcap
+            z = (rows @ head.T).float()
+            tanh = z.div_(cap).tanh_() if cap else None
             # Softcapped logits lie in [-c, c]: the sum of exponentials cannot overflow, so no maximum is taken off.
+            logits = tanh * cap if cap else z - z.amax(dim=1, keepdim=True)
             exponentials = logits.exp()
             normaliser = exponentials.sum(dim=1, keepdim=True)
             total += (normaliser.log() - logits.gather(1, wanted)).sum()
             grad = exponentials.div_(normaliser).scatter_add_(1, wanted, -torch.ones_like(normaliser))
-            grad = grad.mul_(tanh.square_().neg_().add_(1.0)).to(hidden.dtype)  # d softcap(z) / dz = 1 - tanh^2
+            if cap:
+                grad.mul_(tanh.square_().neg_().add_(1.0))  # d softcap(z) / dz = 1 - tanh^2
+            grad = grad.to(hidden.dtype)
             grad_hidden[start : start + CHUNK_ROWS] = grad @ head
             grad_embedding += (grad.T @ rows).float()
         ctx.save_for_backward(grad_hidden.div_(len(hidden)), grad_embedding.div_(len(hidden)))

@@ -16,6 +16,12 @@ def lr_scale(run: Run, optim: Optim, step: int, seconds: float) -> float:
     return scale
 
 
+def progress(run: Run, step: int, seconds: float) -> float:
+    """Share of training that is over, by steps or by wallclock, whichever is further."""
+    share = step / run.iterations
+    return max(share, seconds / run.max_wallclock_seconds) if run.max_wallclock_seconds > 0 else share
+
+
 def muon_momentum(optim: Optim, step: int) -> float:
     """Linear from muon_momentum_start to muon_momentum over the first muon_momentum_steps steps."""
     share = min(1.0, step / max(optim.muon_momentum_steps, 1))

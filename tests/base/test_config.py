@@ -4,7 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from base.config import Config, describe_knobs, one_letter_apart, resolve, sections
+from base.config import Config
+from base.overrides import describe_knobs, one_letter_apart, resolve, sections
 from base.presets import PRESETS
 
 

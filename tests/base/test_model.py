@@ -9,7 +9,7 @@ pytestmark = pytest.mark.torch
 
 from small_model import SMALL, drawn, stirred  # noqa: E402
 
-from base.model.attention import Attention  # noqa: E402
+from base.model.attention import Attention, Shared  # noqa: E402
 from base.model.flash import causal_attention  # noqa: E402
 from base.model.gpt import GPT, parameter_counts  # noqa: E402
 from base.model.layers import initialise, normal, parameter  # noqa: E402
@@ -90,7 +90,7 @@ def test_grouped_attention_is_attention_with_repeated_heads():
 
 
 def test_rotary_scores_depend_on_distance_alone_and_keep_norms():
-    rotary = Rotary(8, 32, 10_000.0)
+    rotary = Rotary(SMALL.attention, 8, 32)
     q, k = torch.randn(8), torch.randn(8)
     turned_q, turned_k = (rotary(x.expand(1, 32, 1, 8))[0, :, 0] for x in (q, k))
     torch.testing.assert_close(turned_q.norm(dim=-1), q.norm().expand(32))
@@ -101,20 +101,21 @@ def test_rotary_scores_depend_on_distance_alone_and_keep_norms():
 
 
 def test_query_and_key_scale_do_not_matter_but_the_gain_does():
-    attention = Attention(SMALL.model, 64)
+    attention = Attention(SMALL, layer=0)
     initialise(attention, 1)
     with torch.no_grad():
         attention.out.weight.normal_()
         x = torch.randn(1, 16, 32)
-        before = attention(x)
+        before = attention(x, Shared(x))
         attention.q.weight.mul_(5.0)
-        torch.testing.assert_close(attention(x), before, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(attention(x, Shared(x)), before, atol=1e-5, rtol=1e-4)
         attention.gain.mul_(5.0)
-        assert not torch.allclose(attention(x), before, atol=1e-3)
+        assert not torch.allclose(attention(x, Shared(x)), before, atol=1e-3)
 
 
 def test_the_mlp_squares_after_the_leak():
-    mlp = MLP(dataclasses.replace(SMALL.model, leaky_slope=0.5))
+    mlp = MLP(SMALL)
+    assert SMALL.model.leaky_slope == 0.5
     initialise(mlp, 1)
     with torch.no_grad():
         mlp.down.weight.normal_()

@@ -97,8 +97,9 @@ def test_describe_lists_knobs_presets_and_parameters():
         check=True,
     )
     found = json.loads(done.stdout)
-    assert {"name", "section", "type", "value", "doc", "range"} == set(found["knobs"][0])
-    assert found["presets"] == ["baseline", "pocket"]
+    assert {"name", "section", "type", "value", "doc", "range", "choices"} == set(found["knobs"][0])
+    assert {"baseline", "pocket", "challenge", "seed_569", "seed_569_pocket"} <= set(found["presets"])
+    assert {"xsa", "recurrence"} <= set(found["techniques"])
     assert found["parameters"]["total"] == 176_902
 
 

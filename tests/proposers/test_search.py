@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
-from base.config import Config, describe_knobs
+from base.config import Config
+from base.overrides import describe_knobs
 from base.presets import PRESETS, RANGES
 from data.errors import NoProposal
 from experiments.ledger import COLUMNS, Ledger, Row
@@ -131,7 +132,7 @@ def test_a_config_that_cannot_be_read_is_one_line(source, words):
 
 def test_a_new_knob_of_a_proposal_is_searched_too():
     text = BASE["base/config.py"].content.decode()
-    line = '    softcap: float = knob(30.0, "logits become c*tanh(z/c)", Range(8.0, 60.0, log=True))\n'
+    line = '    softcap: float = knob(30.0, "logits become c*tanh(z/c); 0 = uncapped", Range(8.0, 60.0, log=True))\n'
     new = text.replace(line, line + '    gate: float = knob(0.25, "of the new idea", Range(0.0, 1.0))\n')
     found = {knob.name: knob for knob in declared({**BASE, "base/config.py": Source(PLAIN, new.encode())}, "pocket")}
     assert found["gate"].range == Range(0.0, 1.0)

@@ -1,0 +1,49 @@
+"""Gates on attention: a factor per head on its output, or per channel on its values."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from base.config import Config
+from base.model.layers import constant, parameter
+
+SATURATED = 4.0  # sigmoid(4) = .982: a gate that starts open
+
+
+class HeadGate(nn.Module):
+    """Block input x (B, T, D) -> a factor per head (B, T, H, 1), on the head's output after XSA.
+
+    dense: sigmoid(W x + b), W = 0, b = 4 (arXiv 2505.06708 G1; #850)
+    output: 2 sigmoid(W x[:window]), W = 0, so 1 at the start (#1667)
+    sparse: sigmoid(W x[:window] / 2), W = 0, so one half at the start (#1787)
+    """
+
+    def __init__(self, config: Config):
+        super().__init__()
+        heads, self.kind = config.model.num_heads, config.attention.attention_gate
+        inputs = config.model.model_dim if self.kind == "dense" else config.attention.gate_window
+        self.weight = parameter(heads, inputs, init=constant(0.0), role="gate")
+        self.bias = parameter(heads, init=constant(SATURATED)) if self.kind == "dense" else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = F.linear(x[..., : self.weight.size(1)], self.weight.to(x.dtype))
+        if self.kind == "dense":
+            gate = torch.sigmoid(z + self.bias.to(x.dtype))
+        else:
+            gate = 2.0 * torch.sigmoid(z) if self.kind == "output" else torch.sigmoid(0.5 * z)
+        return gate[..., None]
+
+
+class ValueGate(nn.Module):
+    """VGA (arXiv 2510.09017): x (B, T, D), values v (B, T, K Dh) -> v * sigmoid(W x + b), W = 0, b = 4.
+
+    The fork that had it starts W at ones, which gates by the sum of the channels; this starts open instead.
+    """
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.weight = parameter(outputs, inputs, init=constant(0.0), role="gate")
+        self.bias = parameter(outputs, init=constant(SATURATED))
+
+    def forward(self, x: Tensor, v: Tensor) -> Tensor:
+        return v * torch.sigmoid(F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype)))

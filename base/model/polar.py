@@ -1,0 +1,34 @@
+"""PoPE, polar position embedding (arXiv 2509.10534): what a token is sets the length, where it is sets the angle."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from base.config import Attention
+from base.model.layers import constant, parameter
+
+
+class Polar(nn.Module):
+    """Queries (B, T, H, Dh) and keys (B, T, K, Dh) -> the same with 2 Dh channels.
+
+    Their product is sum_c softplus(q_c) softplus(k_c) cos((s - t) theta_c + delta_c) for a query at t and a key at s,
+    with a frequency per channel (RoPE has one per pair) and a learned phase delta in [-2 pi, 0] per key head.
+    """
+
+    def __init__(self, attention: Attention, head_dim: int, kv_heads: int, length: int):
+        super().__init__()
+        theta = attention.rope_base ** (-torch.arange(head_dim, dtype=torch.float32) / head_dim)
+        angles = torch.outer(torch.arange(length, dtype=torch.float32), theta)[:, None, :]  # (T, 1, Dh)
+        self.register_buffer("angles", angles, persistent=False)
+        self.phase = parameter(kv_heads, head_dim, init=constant(0.0))
+
+    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        angles = self.angles[: q.size(1)]
+        return polar(q, angles), polar(k, angles + self.phase.clamp(-2 * math.pi, 0.0))
+
+
+def polar(x: Tensor, angles: Tensor) -> Tensor:
+    length = F.softplus(x)
+    return torch.cat((length * angles.cos().to(x.dtype), length * angles.sin().to(x.dtype)), dim=-1)

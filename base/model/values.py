@@ -1,0 +1,44 @@
+"""What is added to a layer's values: a shared embedding of the token (VE128), and the first layer's values (VRL)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from base.config import Config
+from base.model.layers import Linear, constant, normal, parameter
+
+
+class ValueEmbedding(nn.Module):
+    """Tokens (B, T) -> (B, T, K Dh), once for all layers that read it (#374); each scales it by a gain of its own."""
+
+    def __init__(self, config: Config, kv_dim: int):
+        super().__init__()
+        dim = config.attention.ve_dim
+        self.table = parameter(config.model.vocab_size, dim, init=normal(0.01), role="table")
+        self.projection = Linear(dim, kv_dim)
+        self.scale = parameter(1, init=constant(0.1))
+
+    def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.scale.to(dtype) * self.projection(F.embedding(tokens, self.table).to(dtype))
+
+
+class ValueResidual(nn.Module):
+    """This layer's values v and the first layer's v0, both (B, T, K Dh) -> v with v0 mixed in (arXiv 2410.17897).
+
+    additive: v + sigmoid(a) v0, a = 0 (#569)
+    convex: (1 - sigmoid(a)) v + sigmoid(a) v0, a = -1.5 (many forks)
+    softmax: l0 v0 + l1 v with l = softmax of a learned pair that starts even (#850)
+    """
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+        start = {"additive": 0.0, "convex": -1.5, "softmax": 0.5}[kind]
+        self.mix = parameter(2 if kind == "softmax" else 1, init=constant(start))
+
+    def forward(self, v: Tensor, first: Tensor) -> Tensor:
+        if self.kind == "softmax":
+            share = self.mix.softmax(dim=0).to(v.dtype)
+            return share[0] * first + share[1] * v
+        share = torch.sigmoid(self.mix).to(v.dtype)
+        return v + share * first if self.kind == "additive" else torch.lerp(v, first, share)

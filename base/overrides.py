@@ -1,0 +1,97 @@
+"""Knobs from text: `--set NAME=VALUE` is strict, an environment variable may override an exact name.
+
+A name means one knob wherever it stands, so NUM_LAYERS=11 in the environment (the challenge's habit) and
+`--set num_layers=11` say the same. An environment variable that misses a knob by one letter is an error.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+
+from base.config import Config
+
+# Set by launchers, drivers and shells: never mistaken for a misspelt knob.
+RESERVED_PREFIXES = (
+    "CUDA", "NCCL", "GLOO", "OMP", "MKL", "KMP", "PYTHON", "TORCH", "TRITON", "PYTORCH", "LOCAL_", "GROUP_", "ROLE_",
+    "MASTER_", "WORLD_SIZE", "RANK", "LC_", "XDG_", "SLURM", "NVIDIA",
+)  # fmt: skip
+RESERVED_NAMES = {"PATH", "HOME", "USER", "TMPDIR", "LANG", "TERM", "SHELL", "PWD", "PRESET"}
+RESERVED_NAMES |= {"DATA_PATH", "VAL_PATH", "TOKENIZER_PATH", "RUN_ID"}
+
+
+def sections() -> dict[str, str]:
+    """Knob name -> section name; names are unique over sections."""
+    return {knob.name: section.name for section in fields(Config) for knob in fields(section.default)}
+
+
+def resolve(preset: Config, assignments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """The preset, then exact knob names in the environment, then NAME=VALUE assignments.
+
+    Raises ValueError for unknown or ill-typed values and for environment names that miss a knob by one letter.
+    """
+    values = {name.lower(): text for name, text in environment.items() if name.lower() in sections() and name.isupper()}
+    for name in environment:
+        near = next((known for known in sections() if one_letter_apart(name.lower(), known)), None)
+        if near and name.isupper() and name not in RESERVED_NAMES and not name.startswith(RESERVED_PREFIXES):
+            raise ValueError(f"environment variable {name} is no knob; did you mean {near.upper()}? rename or unset it")
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise ValueError(f"--set expects NAME=VALUE, got {assignment!r}")
+        values[name.lower()] = text
+    return override(preset, values)
+
+
+def override(config: Config, values: Mapping[str, str]) -> Config:
+    """A copy of `config` with some knobs read from text."""
+    where = sections()
+    for name, text in values.items():
+        if name not in where:
+            near = difflib.get_close_matches(name, where, n=1)
+            raise ValueError(f"unknown knob {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        section = getattr(config, where[name])
+        value = parse(name, text, type(getattr(section, name)))
+        choices = section.__dataclass_fields__[name].metadata["choices"]
+        if choices and value not in choices:
+            raise ValueError(f"knob {name} expects one of {', '.join(choices)}, got {text!r}")
+        config = replace(config, **{where[name]: replace(section, **{name: value})})
+    return config
+
+
+def parse(name: str, text: str, kind: type):
+    readers: dict[type, Callable] = {
+        bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
+        int: int,
+        float: float,
+        str: str,
+    }
+    try:
+        return readers[kind](text)
+    except (KeyError, ValueError):
+        raise ValueError(f"knob {name} expects {kind.__name__}, got {text!r}") from None
+
+
+def one_letter_apart(one: str, other: str) -> bool:
+    """Whether one insertion, deletion, substitution or swap of neighbours turns one word into the other."""
+    if one == other or abs(len(one) - len(other)) > 1:
+        return False
+    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+    a, b = one[start:], other[start:]
+    return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
+
+
+def describe_knobs(config: Config) -> list[dict]:
+    """Every knob with its section, type, resolved value and doc."""
+    return [
+        {
+            "name": knob.name,
+            "section": section.name,
+            "type": type(getattr(getattr(config, section.name), knob.name)).__name__,
+            "value": getattr(getattr(config, section.name), knob.name),
+            "doc": knob.metadata["doc"],
+            "range": asdict(knob.metadata["range"]) if knob.metadata["range"] else None,
+            "choices": list(knob.metadata["choices"]),
+        }
+        for section in fields(config)
+        for knob in fields(getattr(config, section.name))
+    ]

@@ -1,0 +1,55 @@
+"""Every architecture technique by name, as the knobs that switch it on (or, for what pocket has, off) in `pocket`.
+
+`describe` prints this table; `python -m experiments toggles` smokes and measures each entry alone.
+"""
+
+TECHNIQUES: dict[str, dict[str, str | int | float]] = {
+    # heads, tying, caps: on in every preset, so alone they are switched off
+    "full_heads": {"num_kv_heads": 2},
+    "untied_head": {"tie_embeddings": 0},
+    "no_softcap": {"softcap": 0},
+    "no_qk_norm": {"qk_norm": 0},
+    "orthogonal_outputs": {"zero_projections": 0},
+    "no_resid_mix": {"resid_mix": "none"},
+    # MLP
+    "relu2": {"leaky_slope": 0},
+    "leaky_09": {"leaky_slope": 0.9},
+    "star_relu": {"activation": "star_relu"},
+    "swiglu": {"activation": "swiglu"},
+    # positions and documents
+    "partial_rope": {"rope_dims": 8},
+    "rope_ntk": {"rope_scaling": "ntk", "rope_train_length": 64},
+    "rope_yarn": {"rope_scaling": "yarn", "rope_train_length": 64},
+    "pope": {"polar_positions": 1},
+    "document_attention": {"document_attention": 1},
+    # attention: values, gates, maps
+    "vrl_additive": {"value_residual": "additive"},
+    "vrl_convex": {"value_residual": "convex"},
+    "vrl_softmax": {"value_residual": "softmax"},
+    "value_embedding": {"ve_layers": 2, "ve_dim": 16},
+    "value_gate": {"value_gate": 1},
+    "xsa": {"xsa_layers": 3},
+    "gate_dense": {"attention_gate": "dense"},
+    "gate_output": {"attention_gate": "output"},
+    "gate_sparse": {"attention_gate": "sparse"},
+    "differential": {"differential": 1},
+    # embeddings
+    "smear_vector": {"smear": "vector"},
+    "smear_narrow": {"smear": "narrow", "smear_documents": 1},
+    "bigram": {"bigram_buckets": 1024, "bigram_dim": 16},
+    "engram": {"engram_buckets": 512, "engram_dim": 8},
+    "wavelet": {"wavelet_dims": 32},
+    # residual streams
+    "phase_mix": {"resid_mix": "phase"},
+    "ln_scale": {"ln_scale": 1},
+    "hybrid_norm": {"hybrid_norm": 1},
+    "skips_plain": {"unet_skips": "plain"},
+    "skips_gated": {"unet_skips": "gated"},
+    "backout": {"backout": 1},
+    "hyper_connections": {"hyper_streams": 2},
+    "parallel_single": {"parallel_residual": "single", "parallel_layers": 2},
+    "parallel_lanes": {"parallel_residual": "lanes", "parallel_layers": 2},
+    "recurrence": {"loop_passes": 2, "loop_first": 1, "loop_last": 1},
+    # losses
+    "tokens_ahead": {"mtp_heads": 1},
+}
