@@ -10,6 +10,7 @@ from base.model.gpt import GPT
 from base.quant import grids
 
 GATE_BITS = 8
+INTEGERS, SCALES = ":q", ":scale"  # a colon is in no parameter's name
 TRAINING_ONLY = "ahead."  # heads that only shape the training loss
 
 
@@ -24,7 +25,7 @@ def weights_bytes(config: Config, model: GPT) -> bytes:
             continue
         if role in bits:
             integers, scales = grids.quantise(weight, bits[role], clip[role])
-            arrays[f"{name}.q"], arrays[f"{name}.scale"] = integers.numpy(), scales.numpy()
+            arrays[name + INTEGERS], arrays[name + SCALES] = integers.numpy(), scales.numpy()
         else:
             arrays[name] = weight.numpy()
     shape = {section: asdict(getattr(config, section)) for section in ARCHITECTURE}
@@ -38,13 +39,13 @@ def load_model(artifact: bytes, evaluation: Eval, dtype: torch.dtype, device: to
     config = Config(**shape, data=Data(sequence_length=meta["sequence_length"]), eval=evaluation)
     config = replace(config, model=replace(config.model, mtp_heads=0))
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    state = {
-        name.removesuffix(".q"): grids.dequantise(tensor, tensors[name.removesuffix(".q") + ".scale"])
-        if name.endswith(".q")
-        else tensor
-        for name, tensor in tensors.items()
-        if not name.endswith(".scale")
-    }
+    state = {}
+    for name, tensor in tensors.items():
+        if name.endswith(INTEGERS):
+            plain = name.removesuffix(INTEGERS)
+            state[plain] = grids.dequantise(tensor, tensors[plain + SCALES])
+        elif not name.endswith(SCALES):
+            state[name] = tensor
     model = GPT(config, dtype)
     model.load_state_dict(state)
     return config, model.to(device).eval()

@@ -1,4 +1,4 @@
-"""Every command a person uses: `python -m experiments run | status | show | diff | restore | doctor`."""
+"""Every command a person uses: `python -m experiments run | status | show | diff | restore | doctor | toggles`."""
 
 import contextlib
 import shlex
@@ -20,6 +20,7 @@ from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Ledger, Row
 from experiments.push import Pusher
 from experiments.tiers import PROFILES
+from experiments.toggle_cli import toggles
 from experiments.workspace import Workspace
 from preflight import bundle
 from preflight.phases import interpreter
@@ -186,6 +187,9 @@ def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
     for line in Workspace(root, name).diff(row.parent, row.commit_id).splitlines():
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
         console.print(Text(one_line(line, 500), style), soft_wrap=True)
+
+
+app.command()(toggles)
 
 
 def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:

@@ -1,0 +1,1 @@
+"""Triton kernels for a GPU, each beside its eager twin; imported only where a knob asks for one."""

@@ -1,0 +1,203 @@
+"""Each technique and preset of base/ by itself: does it pass a smoke run, and what does it do to the score?
+
+The techniques are base's own table (`describe`): knobs that switch each one on. They reach the program as environment
+values that override the preset, so all arms share one bundle, and every arm is a foreign program like any candidate.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from threading import get_ident
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from data.byte_table import bits_per_byte
+from data.corpus import Corpus
+from data.errors import CaddieError, Refused
+from experiments.judge import Paired, paired
+from preflight import smoke
+from preflight.conversation import first_pass, hold
+from preflight.leftovers import discard
+from preflight.limits import ARTIFACT_BYTES
+from preflight.phases import Candidate, Target, require
+from preflight.sandbox import Limits, run, take
+
+LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
+KNOB = re.compile(r"[a-z][a-z0-9_]{2,60}")
+LARGEST_BLOCK = 16_384
+CONTROL = "preset"  # the arm that all others are held against
+WORKERS = 2  # arms at once, a thread each
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One variant and what it is run as."""
+
+    name: str
+    target: Target
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One arm trained and scored with one seed; a line of JSON in the samples' file."""
+
+    arm: str
+    seed: int
+    val_bpb: float
+    train_cpu_seconds: float
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm against the control, over the seeds that both have."""
+
+    arm: str
+    difference: Paired
+    time_ratio: float
+    more_parameters: int
+
+
+@dataclass(frozen=True)
+class Toggles:
+    """One bundle and where its arms run; `folder` is scratch."""
+
+    program: Path
+    target: Target
+    corpus: Corpus
+    folder: Path
+    level: str
+
+    def arms(self) -> tuple[list[Arm], list[Arm]]:
+        """Techniques alone on the target's preset, and the presets of its width, by the program's own account."""
+        found = self.described(self.target, "--knobs")
+        try:
+            knobs = {str(knob["name"]) for knob in found["knobs"]}
+            techniques = [
+                Arm(str(name), with_knobs(self.target, on, knobs)) for name, on in found["techniques"].items()
+            ]
+            presets = [str(name) for name in found["presets"] if str(name).endswith("_" + self.target.preset)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise CaddieError(f"describe: expected knobs, techniques and presets, got {error!r}") from error
+        roomy = replace(self.target, cap_bytes=ARTIFACT_BYTES)
+        return techniques, [Arm(name, replace(roomy, preset=name)) for name in [self.target.preset, *presets]]
+
+    def described(self, target: Target, *arguments: str) -> dict[str, Any]:
+        folder = self.folder / f"describe-{get_ident()}"
+        job = Candidate(self.program, target, self.level).job("describe", folder, LIMITS, *arguments)
+        try:
+            require(job, run(job), "describe")
+            return dict(json.loads(job.log.read_text(encoding="utf-8").splitlines()[-1]))
+        except (ValueError, TypeError, IndexError, RecursionError) as error:
+            raise Refused("crash", f"describe: expected JSON on the last line, got {type(error).__name__}") from error
+        finally:
+            discard(folder)
+
+    def validate(self, arms: list[Arm]) -> Iterator[tuple[Arm, str, float]]:
+        """One smoke run per arm, with what is wrong ("" = nothing) and its seconds, as they finish."""
+
+        def one(arm: Arm) -> tuple[Arm, str, float]:
+            started, work, wrong = monotonic(), self.folder / arm.name, ""
+            candidate = Candidate(self.program, arm.target, self.level)
+            try:
+                artifact = smoke.train_and_pack(candidate, self.corpus, work, seed=1)
+                smoke.converse(candidate, self.corpus, work, artifact)
+            except Refused as refusal:
+                wrong = f"{refusal.verdict}: {refusal}"
+            finally:
+                discard(work)
+            return arm, wrong, monotonic() - started
+
+        with ThreadPoolExecutor(WORKERS) as pool:
+            for done in as_completed([pool.submit(one, arm) for arm in arms]):
+                yield done.result()
+
+    def measure(self, arms: list[Arm], seeds: range, steps: int, minutes: float, store: Path) -> Iterator[Sample]:
+        """The preset and every arm with every seed that `store` lacks; by seed, so an early end leaves whole pairs."""
+        arms = [Arm(CONTROL, self.target), *arms]
+        have, deadline = {(sample.arm, sample.seed) for sample in stored(store)}, monotonic() + 60 * minutes
+
+        def one(arm: Arm, seed: int) -> Sample | None:
+            return self.sample(arm, seed, steps) if monotonic() < deadline else None
+
+        todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
+        with ThreadPoolExecutor(WORKERS) as pool, store.open("a") as file:
+            for done in as_completed([pool.submit(one, *pair) for pair in todo]):
+                if sample := done.result():
+                    print(json.dumps(asdict(sample)), file=file, flush=True)
+                    yield sample
+
+    def sample(self, arm: Arm, seed: int, steps: int) -> Sample:
+        """Train, pack and score on dev; one conversation is enough where nobody gains by a lie."""
+        work = self.folder / f"{arm.name}-{seed}"
+        environment = {**arm.target.environment, "ITERATIONS": str(steps)}
+        target = replace(arm.target, environment=environment, cap_bytes=ARTIFACT_BYTES)
+        candidate, tokens = Candidate(self.program, target, self.level), self.corpus.tokens("dev")
+        try:
+            job = candidate.train(work / "train", LIMITS, self.corpus, self.corpus.folder / "train", seed)
+            trained = run(job)
+            require(job, trained, "train")
+            take(job.out, "weights.bin", candidate.weights_bytes, work / "weights.bin")
+            job = candidate.pack(work / "pack", LIMITS, work / "weights.bin")
+            require(job, run(job), "pack")
+            take(job.out, "artifact.bin", ARTIFACT_BYTES, work / "artifact.bin")
+            job = candidate.score(work / "score", LIMITS, work / "artifact.bin", self.corpus.tokenizer)
+            with hold(job, self.corpus.manifest.vocab_size, LIMITS.wall_seconds) as (conversation, _):
+                losses = first_pass(conversation, tokens, np.random.default_rng(), LARGEST_BLOCK)
+        finally:
+            discard(work)
+        nats = float(losses[1:].astype(np.float64).sum())
+        bpb = bits_per_byte(nats, int(self.corpus.byte_table().target_bytes(tokens).sum()))
+        parameters = int(self.described(target)["parameters"]["total"])
+        return Sample(arm.name, seed, bpb, trained.cpu_seconds, parameters)
+
+
+def with_knobs(target: Target, values: dict[str, str | float], known: set[str]) -> Target:
+    """The target with some knobs set; what is no knob, or is fixed by the tier, is refused."""
+    environment = {name.upper(): str(value) for name, value in values.items()}
+    if strange := [name for name in values if name not in known or not KNOB.fullmatch(name)]:
+        raise CaddieError(f"techniques: got {strange}, expected names of knobs")
+    if fixed := environment.keys() & target.environment.keys():
+        raise CaddieError(f"techniques: {sorted(fixed)} are fixed by the tier; choose other knobs")
+    return replace(target, environment={**target.environment, **environment})
+
+
+def rows(samples: list[Sample]) -> list[Row]:
+    """Every arm but the control, paired by seed, best first; an arm needs two shared seeds."""
+    by_arm: dict[str, dict[int, Sample]] = {}
+    for sample in samples:
+        by_arm.setdefault(sample.arm, {})[sample.seed] = sample
+    control = by_arm.pop(CONTROL, {})
+    found = []
+    for arm, mine in by_arm.items():
+        pairs = [(mine[seed], control[seed]) for seed in sorted(mine.keys() & control.keys())]
+        if len(pairs) > 1:
+            difference = paired([one.val_bpb - other.val_bpb for one, other in pairs])
+            ratio = fmean(one.train_cpu_seconds / other.train_cpu_seconds for one, other in pairs)
+            found.append(Row(arm, difference, ratio, pairs[0][0].parameters - pairs[0][1].parameters))
+    return sorted(found, key=lambda row: row.difference.mean)
+
+
+def markdown(found: list[Row]) -> str:
+    """The rows as a table for dev/benchmarks."""
+    lines = ["| technique | bpb | standard error | detectable | seeds | step time | parameters |"]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for row in found:
+        seen = row.difference
+        delta = f"{seen.mean:+.4f}" if seen.resolved else f"not resolved ({seen.mean:+.4f})"
+        lines.append(
+            f"| {row.arm} | {delta} | {seen.standard_error:.4f} | {seen.detectable:.4f} | {seen.pairs} "
+            f"| {row.time_ratio:.2f} | {row.more_parameters:+,} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def stored(path: Path) -> list[Sample]:
+    """The samples measured so far."""
+    return [Sample(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
