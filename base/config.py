@@ -81,9 +81,11 @@ class Attention:
     polar_positions: bool = knob(False, "PoPE instead of RoPE")
     document_attention: bool = knob(False, "no token sees another document (#1530)")
     differential: bool = knob(False, "difference of two attention maps")
-    xsa_layers: int = knob(0, "last layers with exclusive self attention (#478: all)")
+    xsa_layers: str = knob(
+        "", "layers with exclusive self attention, as slices: ':' all, '-4:' last four, '0,3' (#478)"
+    )
     value_residual: str = knob("none", "how first values enter", choices=("none", "additive", "convex", "softmax"))
-    ve_layers: int = knob(0, "last layers that read the value embedding (#374: 2)")
+    ve_layers: str = knob("", "layers that read the value embedding, as slices (#374: '-2:')")
     ve_dim: int = knob(128, "its width")
     value_gate: bool = knob(False, "a sigmoid gate per value channel")
     attention_gate: str = knob("none", "gate on each head", choices=("none", "dense", "output", "sparse"))
@@ -99,7 +101,7 @@ class Residual:
     backout: bool = knob(False, "take a learned share of the middle layer out again (#478)")
     hyper_streams: int = knob(0, "streams of static hyper-connections; 0 = none")
     parallel_residual: str = knob("none", "attention and MLP side by side", choices=("none", "single", "lanes"))
-    parallel_layers: int = knob(4, "last layers that do so")
+    parallel_layers: str = knob("-4:", "layers that do so, as slices; lanes run to the end")
     loop_passes: int = knob(1, "times the looped layers run; 1 = no recurrence (#1394)")
     loop_first: int = knob(3, "first looped layer")
     loop_last: int = knob(5, "last looped layer")

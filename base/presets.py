@@ -31,7 +31,9 @@ def seed_569() -> Config:
         data=Data(batch_tokens=786_432, sequence_length=2048),
         model=Model(num_layers=11, mlp_multiple=3.0),
         embed=Embed(smear="vector", bigram_buckets=2048),
-        attention=Attention(rope_dims=16, rope_scaling="ntk", xsa_layers=11, value_residual="additive", ve_layers=2),
+        attention=Attention(
+            rope_dims=16, rope_scaling="ntk", xsa_layers=":", value_residual="additive", ve_layers="-2:"
+        ),
         residual=Residual(resid_mix="phase", ln_scale=True, unet_skips="plain"),
         optim=Optim(muon_momentum=0.99, muon_momentum_start=0.92, muon_momentum_steps=1500, warmdown_iterations=3500),
         quant=Quant(matrix_bits=6),
@@ -52,7 +54,7 @@ def seed_850() -> Config:
         seed,
         model=replace(seed.model, leaky_slope=0.9),
         embed=replace(seed.embed, bigram_buckets=4096),
-        attention=replace(seed.attention, xsa_layers=4, value_residual="softmax", attention_gate="dense"),
+        attention=replace(seed.attention, xsa_layers="-4:", value_residual="softmax", attention_gate="dense"),
         residual=replace(seed.residual, resid_mix="identity"),
         quant=replace(seed.quant, matrix_bits=5),
     )
@@ -95,9 +97,9 @@ def challenge() -> Config:
         data=Data(batch_tokens=786_432, sequence_length=2048),
         model=Model(vocab_size=8192, num_layers=11, mlp_multiple=4.0),
         embed=Embed(smear="narrow", smear_documents=True),
-        attention=Attention(qk_gain=5.0, rope_dims=16, xsa_layers=11, attention_gate="sparse"),
+        attention=Attention(qk_gain=5.0, rope_dims=16, xsa_layers=":", attention_gate="sparse"),
         residual=Residual(
-            ln_scale=True, unet_skips="gated", parallel_residual="lanes", parallel_layers=3, loop_passes=3
+            ln_scale=True, unet_skips="gated", parallel_residual="lanes", parallel_layers="-3:", loop_passes=3
         ),
         optim=Optim(
             matrix_lr=0.026,

@@ -36,7 +36,7 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     muon, adamws = optimisers(config, model, runtime.dtype)
     average = Average(model, config.average.ema_decay)
     step_loss = torch.compile(model) if config.run.compile else model
-    if hint := flash.advice(runtime.device):
+    for hint in filter(None, (flash.advice(runtime.device), unfused(config, runtime))):
         runtime.log(hint)
     warm_up(config, runtime, model, step_loss)
     torch._foreach_zero_(grads)
@@ -68,6 +68,16 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     average.apply()
     model.looping = True
     return model
+
+
+def unfused(config: Config, runtime: Runtime) -> str | None:
+    """The line that says a kernel which was asked for cannot run here."""
+    asked = [name for name in ("fused_loss", "fused_mlp") if getattr(config.run, name)]
+    return (
+        f"{' and '.join(asked)}: Triton needs a GPU, the eager twin runs"
+        if asked and runtime.device.type == "cpu"
+        else None
+    )
 
 
 def warm_up(config: Config, runtime: Runtime, model: GPT, step_loss: torch.nn.Module) -> None:

@@ -10,7 +10,7 @@ from base.model.differential import Differential
 from base.model.exclusive import exclusive
 from base.model.flash import causal_attention
 from base.model.gates import HeadGate, ValueGate
-from base.model.layers import Linear, constant, orthogonal, parameter, rms_norm
+from base.model.layers import Linear, chosen, constant, orthogonal, parameter, rms_norm
 from base.model.polar import Polar
 from base.model.rotary import Rotary
 from base.model.values import ValueResidual
@@ -38,7 +38,7 @@ class Attention(nn.Module):
             )
         if knobs.differential and knobs.polar_positions:
             raise ValueError("differential and polar_positions both reshape the heads: choose one")
-        dim, kv_heads, left = model.model_dim, model.num_kv_heads, model.num_layers - layer
+        dim, kv_heads, count = model.model_dim, model.num_kv_heads, model.num_layers
         self.head_dim, self.qk_norm, self.value_norm = (
             dim // model.num_heads,
             knobs.qk_norm,
@@ -53,10 +53,11 @@ class Attention(nn.Module):
         self.polar = Polar(knobs, self.head_dim, kv_heads, length) if knobs.polar_positions else None
         self.rotary = None if knobs.polar_positions else Rotary(knobs, self.head_dim, length)
         self.attend = Differential(self.head_dim, layer) if knobs.differential else causal_attention
-        self.exclusive = left <= knobs.xsa_layers
+        self.exclusive = layer in chosen(knobs.xsa_layers, count)
         self.gate = HeadGate(config) if knobs.attention_gate != "none" else None
         self.value_gate = ValueGate(dim, kv_dim) if knobs.value_gate else None
-        self.embedding_gain = parameter(1, init=constant(1.0)) if left <= knobs.ve_layers else None
+        reads = layer in chosen(knobs.ve_layers, count)
+        self.embedding_gain = parameter(1, init=constant(1.0)) if reads else None
         mixes = knobs.value_residual != "none" and layer > 0
         self.value_residual = ValueResidual(knobs.value_residual) if mixes else None
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from base.config import Config
 from base.model.attention import Attention, Shared
-from base.model.layers import constant, parameter, rms_norm
+from base.model.layers import chosen, constant, parameter, rms_norm
 from base.model.mlp import MLP
 
 
@@ -30,8 +30,8 @@ class Block(nn.Module):
         self.mlp_gain = parameter(dim, init=constant(1.0))
         self.norm_scale = (layer + 1) ** -0.5 if knobs.ln_scale else 1.0
         self.hybrid = knobs.hybrid_norm
-        left = config.model.num_layers - layer
-        self.parallel = knobs.parallel_residual == "single" and left <= knobs.parallel_layers
+        together = chosen(knobs.parallel_layers, config.model.num_layers)
+        self.parallel = knobs.parallel_residual == "single" and layer in together
 
     def forward(self, x: Tensor, shared: Shared) -> Tensor:
         x = self.mixed(x, shared)

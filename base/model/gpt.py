@@ -11,7 +11,7 @@ from base.model.block import Block
 from base.model.documents import document_ids
 from base.model.flash import document_layout
 from base.model.lanes import Lanes
-from base.model.layers import constant, normal, parameter, rms_norm
+from base.model.layers import chosen, constant, normal, parameter, rms_norm
 from base.model.loss import softcap, softcapped_cross_entropy
 from base.model.ngrams import BigramHash, EngramLite
 from base.model.skips import Skips
@@ -46,8 +46,8 @@ class GPT(nn.Module):
         self.value_embedding = ValueEmbedding(config, kv_dim) if attention.ve_layers else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(model.num_layers))
         self.skips = Skips(config, len(self.order()) // 2) if residual.unet_skips != "none" else None
-        self.first_lane = model.num_layers - residual.parallel_layers * (residual.parallel_residual == "lanes")
-        self.lanes = nn.ModuleDict({str(layer): Lanes() for layer in range(self.first_lane, model.num_layers)})
+        apart = chosen(residual.parallel_layers, model.num_layers) if residual.parallel_residual == "lanes" else ()
+        self.lanes = nn.ModuleDict({str(layer): Lanes() for layer in sorted(apart)})
         self.streams = Streams(config) if residual.hyper_streams else None
         self.backout = parameter(1, init=constant(BACKOUT_START)) if residual.backout else None
         self.ahead = TokensAhead(config) if model.mtp_heads else None
@@ -91,7 +91,7 @@ class GPT(nn.Module):
         for place, layer in enumerate(order):
             if self.skips is not None and place >= half and saved:
                 x = self.skips(x, saved.pop(), place - half)
-            if layer >= self.first_lane:
+            if str(layer) in self.lanes:
                 x, lane = self.lanes[str(layer)](self.blocks[layer], x, x if lane is None else lane, shared)
             elif others is not None:
                 seen = self.streams.read(x, others, layer)
@@ -129,17 +129,14 @@ class GPT(nn.Module):
 def check_combination(config: Config) -> None:
     """Raise ValueError for pieces that do not fit together."""
     residual, layers = config.residual, config.model.num_layers
-    lanes = residual.parallel_residual == "lanes"
+    lanes = chosen(residual.parallel_layers, layers) if residual.parallel_residual == "lanes" else set()
     if residual.loop_passes > 1 and not 0 <= residual.loop_first <= residual.loop_last < layers:
-        raise ValueError(
-            f"loop_first {residual.loop_first}, loop_last {residual.loop_last}: expected two of {layers} layers"
-        )
-    if lanes and residual.loop_passes > 1 and residual.loop_last >= layers - residual.parallel_layers:
-        raise ValueError(
-            f"loop_last {residual.loop_last}: two-lane layers must come after the loop; fewer parallel_layers"
-        )
-    if lanes and residual.parallel_layers > layers:
-        raise ValueError(f"parallel_layers {residual.parallel_layers}: expected at most {layers}")
+        found = f"loop_first {residual.loop_first}, loop_last {residual.loop_last}"
+        raise ValueError(f"{found}: expected two of {layers} layers, in order")
+    if lanes != set(range(layers - len(lanes), layers)):
+        raise ValueError(f"parallel_layers {residual.parallel_layers!r}: two lanes run to the end, like '-3:'")
+    if lanes and residual.loop_passes > 1 and residual.loop_last >= min(lanes):
+        raise ValueError(f"loop_last {residual.loop_last}: two-lane layers {sorted(lanes)} must come after the loop")
     if residual.parallel_residual != "none" and residual.hybrid_norm:
         raise ValueError("hybrid_norm has a norm between attention and MLP, parallel_residual no between: choose one")
     if lanes and residual.hyper_streams:

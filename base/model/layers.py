@@ -20,6 +20,20 @@ def parameter(*shape: int, init: Fill, role: str = "scalar") -> nn.Parameter:
     return made
 
 
+def chosen(slices: str, count: int) -> set[int]:
+    """Which of `count` layers a knob names: comma-separated indices and slices as Python reads them, '' for none."""
+    found: set[int] = set()
+    for item in filter(None, slices.split(",")):
+        try:
+            ends = [int(part) if part.strip() else None for part in item.split(":")]
+            found.update(range(count)[slice(*ends)] if ":" in item else [range(count)[int(item)]])
+        except (ValueError, TypeError, IndexError):
+            raise ValueError(
+                f"got layers {slices!r}, expected indices and slices of {count}, like '-4:' or '0,3'"
+            ) from None
+    return found
+
+
 def constant(value: float) -> Fill:
     return lambda tensor, _: tensor.fill_(value)
 
