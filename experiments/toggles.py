@@ -6,14 +6,14 @@ values that override the preset, so all arms share one bundle, and every arm is 
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from threading import get_ident
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ from preflight.sandbox import Limits, run, take
 LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
 KNOB = re.compile(r"[a-z][a-z0-9_]{2,60}")
 LARGEST_BLOCK = 16_384
+Result = TypeVar("Result")
 CONTROL = "preset"  # the arm that all others are held against
 WORKERS = 2  # arms at once, a thread each
 
@@ -114,9 +115,7 @@ class Toggles:
                 discard(work)
             return arm, wrong, monotonic() - started
 
-        with ThreadPoolExecutor(WORKERS) as pool:
-            for done in as_completed([pool.submit(one, arm) for arm in arms]):
-                yield done.result()
+        yield from side_by_side(one, [(arm,) for arm in arms])
 
     def measure(self, arms: list[Arm], seeds: range, steps: int, minutes: float, store: Path) -> Iterator[Sample]:
         """The preset and every arm with every seed that `store` lacks; by seed, so an early end leaves whole pairs."""
@@ -127,11 +126,10 @@ class Toggles:
             return self.sample(arm, seed, steps) if monotonic() < deadline else None
 
         todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
-        with ThreadPoolExecutor(WORKERS) as pool, store.open("a") as file:
-            for done in as_completed([pool.submit(one, *pair) for pair in todo]):
-                if sample := done.result():
-                    print(json.dumps(asdict(sample)), file=file, flush=True)
-                    yield sample
+        with store.open("a") as file:
+            for sample in filter(None, side_by_side(one, todo)):
+                print(json.dumps(asdict(sample)), file=file, flush=True)
+                yield sample
 
     def sample(self, arm: Arm, seed: int, steps: int) -> Sample:
         """Train, pack and score on dev; one conversation is enough where nobody gains by a lie."""
@@ -156,6 +154,16 @@ class Toggles:
         bpb = bits_per_byte(nats, int(self.corpus.byte_table().target_bytes(tokens).sum()))
         parameters = int(self.described(target)["parameters"]["total"])
         return Sample(arm.name, seed, bpb, trained.cpu_seconds, parameters)
+
+
+def side_by_side(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+    """Results as they come, WORKERS at once; left early (Ctrl-C), it ends what runs and starts nothing more."""
+    pool = ThreadPoolExecutor(WORKERS)
+    try:
+        for done in as_completed([pool.submit(work, *call) for call in calls]):
+            yield done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def with_knobs(target: Target, values: dict[str, str | float], known: set[str]) -> Target:

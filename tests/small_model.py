@@ -27,3 +27,15 @@ def stirred(config=SMALL, seed=1):
         for weight in model.parameters():
             weight.add_(0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(2)))
     return model
+
+
+def stir(model):
+    """The same, by a noise of its own for every parameter's name."""
+    import torch
+
+    from base.runtime import generator
+
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.add_(0.1 * torch.randn(weight.shape, generator=generator(2, name)))
+    return model

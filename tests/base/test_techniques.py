@@ -1,0 +1,135 @@
+"""Every technique alone and every preset: it is on, it learns, it sees no future, and its artifact gives it back."""
+
+import dataclasses
+from functools import cache
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from small_model import stir  # noqa: E402
+
+from base.compress import codec  # noqa: E402
+from base.evaluate.sliding import SlidingScorer  # noqa: E402
+from base.export import load_model, weights_bytes  # noqa: E402
+from base.model.documents import BOS  # noqa: E402
+from base.model.gpt import GPT  # noqa: E402
+from base.model.layers import initialise  # noqa: E402
+from base.overrides import override  # noqa: E402
+from base.presets import PRESETS, pocket  # noqa: E402
+from base.runtime import Runtime  # noqa: E402
+from base.techniques import TECHNIQUES  # noqa: E402
+
+SMALL_PRESETS = [name for name in PRESETS if name.endswith("pocket")]
+# Techniques that say what a piece starts as, or that shape the training loss alone: no new output to look for.
+START_ONLY = {"orthogonal_outputs", "phase_mix"}
+TRAINING_ONLY = {"tokens_ahead"}
+
+
+def config_of(name: str):
+    if name in TECHNIQUES:
+        return override(pocket(), {knob: str(value) for knob, value in TECHNIQUES[name].items()})
+    return PRESETS[name]()
+
+
+@cache
+def model_of(name: str) -> GPT:
+    """Drawn with one seed and stirred parameter by parameter: what two models share by name is equal in both."""
+    model = GPT(config_of(name))
+    initialise(model, 1)
+    return stir(model)
+
+
+def tokens(rows: int = 2, length: int = 48, seed: int = 0) -> torch.Tensor:
+    """Rows with several documents in each."""
+    draw = torch.randint(2, 1024, (rows, length), generator=torch.Generator().manual_seed(seed))
+    draw[:, 11::17] = BOS
+    return draw
+
+
+@pytest.mark.parametrize("name", sorted(TECHNIQUES.keys() - START_ONLY - TRAINING_ONLY))
+def test_it_changes_the_output(name):
+    plain, other = (model_of(which).hidden(tokens()) for which in ("pocket", name))
+    assert (plain - other).abs().max() > 1e-3 or not torch.equal(
+        *(model_of(which).logits(plain) for which in ("pocket", name))
+    )
+
+
+@pytest.mark.parametrize("name", sorted(START_ONLY))
+def test_it_changes_the_start(name):
+    drawn = [GPT(config_of(which)) for which in ("pocket", name)]
+    for model in drawn:
+        initialise(model, 1)
+    pairs = zip(drawn[0].parameters(), drawn[1].parameters(), strict=True)
+    assert not all(torch.equal(one, other) for one, other in pairs)
+
+
+def test_tokens_ahead_change_the_loss_alone():
+    plain, other = model_of("pocket"), model_of("tokens_ahead")
+    assert torch.equal(plain.hidden(tokens()), other.hidden(tokens()))
+    assert not torch.equal(plain(tokens(), tokens(seed=1)), other(tokens(), tokens(seed=1)))
+
+
+@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+def test_every_parameter_receives_a_gradient(name):
+    model = model_of(name)
+    model.zero_grad()
+    model(tokens(4), tokens(4, seed=1)).backward()
+    for parameter, weight in model.named_parameters():
+        assert weight.grad is not None, parameter
+        assert weight.grad.abs().sum() > 0, parameter
+
+
+@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+def test_no_output_depends_on_a_later_token(name):
+    model, rows = model_of(name), tokens()
+    with torch.no_grad():
+        before = model.hidden(rows)
+        for place in (1, 11, 12, 29, 47):
+            for new in (BOS, 517):  # also a document that begins or ends there
+                changed = rows.clone()
+                changed[:, place:] = (changed[:, place:] * 7 + 3) % 1024
+                changed[:, place] = new
+                after = model.hidden(changed)
+                assert torch.equal(before[:, :place], after[:, :place]), (place, new)
+                if not torch.equal(rows[:, place], changed[:, place]):
+                    assert not torch.allclose(before[:, place:], after[:, place:]), (place, new)
+
+
+@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+def test_a_row_is_no_other_rows_business(name):
+    model, rows = model_of(name), tokens()
+    with torch.no_grad():
+        torch.testing.assert_close(model.hidden(rows)[:1], model.hidden(rows[:1]), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+def test_an_artifact_gives_back_the_scorer(name):
+    """At 8 bits and after one trip the second is exact: the architecture travels whole."""
+    config, model = config_of(name), model_of(name)
+    config = dataclasses.replace(config, quant=dataclasses.replace(PRESETS["pocket"]().quant))
+    here = Runtime(0, 1, torch.device("cpu"), torch.float32)
+
+    def trip(config, model):
+        blob = codec.compress(weights_bytes(config, model), 1)
+        return load_model(blob, config.eval, torch.float32, torch.device("cpu"))
+
+    once = trip(config, model)
+    again = trip(dataclasses.replace(config, model=once[0].model), once[1])
+    assert once[0].attention == config.attention
+    assert once[0].residual == config.residual
+    stream = tokens(1, 200).numpy()[0].astype("uint16")
+    losses = [SlidingScorer(*pair[:1], here, pair[1], False).observe(stream) for pair in (once, again)]
+    torch.testing.assert_close(*(torch.from_numpy(part) for part in losses), atol=2e-2, rtol=0)
+    drift = (once[1].hidden(tokens()) - model.hidden(tokens())).abs().mean()
+    assert drift < 0.1  # hidden states are normed to mean square 1
+
+
+@pytest.mark.parametrize("name", SMALL_PRESETS)
+def test_a_seed_draws_a_preset_the_same_twice(name):
+    one, other = GPT(config_of(name)), GPT(config_of(name))
+    initialise(one, 3)
+    initialise(other, 3)
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    assert torch.isfinite(one(tokens(), tokens(seed=1)))
