@@ -121,9 +121,14 @@ class Toggles:
         """The preset and every arm with every seed that `store` lacks; by seed, so an early end leaves whole pairs."""
         arms = [Arm(CONTROL, self.target), *arms]
         have, deadline = {(sample.arm, sample.seed) for sample in stored(store)}, monotonic() + 60 * minutes
+        parameters = {sample.arm: sample.parameters for sample in stored(store)}
 
         def one(arm: Arm, seed: int) -> Sample | None:
-            return self.sample(arm, seed, steps) if monotonic() < deadline else None
+            if monotonic() > deadline:
+                return None
+            if arm.name not in parameters:
+                parameters[arm.name] = int(self.described(arm.target)["parameters"]["total"])
+            return Sample(arm.name, seed, *self.trained(arm, seed, steps), parameters[arm.name])
 
         todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
         with store.open("a") as file:
@@ -131,8 +136,8 @@ class Toggles:
                 print(json.dumps(asdict(sample)), file=file, flush=True)
                 yield sample
 
-    def sample(self, arm: Arm, seed: int, steps: int) -> Sample:
-        """Train, pack and score on dev; one conversation is enough where nobody gains by a lie."""
+    def trained(self, arm: Arm, seed: int, steps: int) -> tuple[float, float]:
+        """Bits per byte on dev and CPU seconds of training; one conversation will do where nobody gains by a lie."""
         work = self.folder / f"{arm.name}-{seed}"
         environment = {**arm.target.environment, "ITERATIONS": str(steps)}
         target = replace(arm.target, environment=environment, cap_bytes=ARTIFACT_BYTES)
@@ -151,9 +156,7 @@ class Toggles:
         finally:
             discard(work)
         nats = float(losses[1:].astype(np.float64).sum())
-        bpb = bits_per_byte(nats, int(self.corpus.byte_table().target_bytes(tokens).sum()))
-        parameters = int(self.described(target)["parameters"]["total"])
-        return Sample(arm.name, seed, bpb, trained.cpu_seconds, parameters)
+        return bits_per_byte(nats, int(self.corpus.byte_table().target_bytes(tokens).sum())), trained.cpu_seconds
 
 
 def side_by_side(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) -> Iterator[Result]:

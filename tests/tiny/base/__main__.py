@@ -27,7 +27,9 @@ def main():
 
 
 def describe(knobs, options):
-    print(json.dumps({"knobs": [{"name": name, "value": value} for name, value in knobs.items()]}))
+    found = {"knobs": [{"name": name, "value": value} for name, value in knobs.items()]}
+    found |= {"presets": list(config.PRESETS), "techniques": config.TECHNIQUES}
+    print(json.dumps(found | {"parameters": {"total": model.VOCAB**2 * knobs["passes"]}}))
 
 
 def train(knobs, options):

@@ -1,0 +1,115 @@
+"""Techniques one by one: the table a base/ declares, smoke runs, paired measurements that go on where they stopped."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from scipy import stats
+from support import TINY
+
+from data.errors import CaddieError
+from experiments.judge import paired
+from experiments.toggles import Sample, markdown, rows, side_by_side, with_knobs
+
+
+def toggles(root: Path, *options: str):
+    command = [sys.executable, "-m", "experiments", "toggles", "--root", str(root), "--profile", "tiny", *options]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def declare(root: Path, techniques: dict) -> None:
+    config = root / "base" / "config.py"
+    config.write_text(config.read_text() + f"TECHNIQUES = {techniques!r}\n")
+
+
+@pytest.mark.parametrize("differences", [[0.1, 0.3], [-0.02, -0.01, -0.03, 0.0, -0.02]])
+def test_pairs_are_judged_as_a_paired_t_test_does(differences):
+    found = paired(differences)
+    test = stats.ttest_1samp(differences, 0.0)
+    assert found.mean / found.standard_error == pytest.approx(test.statistic)
+    below = paired([value - found.mean + 0.99 * found.detectable for value in differences])
+    above = paired([value - found.mean - 1.01 * found.detectable for value in differences])
+    assert not below.resolved
+    assert above.resolved
+    shifted = [value - found.mean + found.detectable for value in differences]
+    assert stats.ttest_1samp(shifted, 0.0).pvalue < 0.05  # what is resolved is also significant
+
+
+def test_rows_pair_by_seed_and_say_what_is_not_resolved():
+    samples = [Sample("preset", seed, 2.0 + seed / 10, 10.0, 100) for seed in (1, 2, 3)]
+    samples += [Sample("better", seed, 1.5 + seed / 10 + seed / 1000, 15.0, 120) for seed in (1, 2, 3)]
+    samples += [Sample("noisy", seed, 2.0 + seed / 10 + (-1) ** seed / 10, 10.0, 100) for seed in (1, 2, 3)]
+    samples += [Sample("once", 1, 1.0, 10.0, 100), Sample("better", 9, 0.0, 1.0, 120)]  # no partner
+    found = {row.arm: row for row in rows(samples)}
+    assert set(found) == {"better", "noisy"}
+    assert found["better"].difference.mean == pytest.approx(-0.498)
+    assert found["better"].time_ratio == pytest.approx(1.5)
+    assert found["better"].more_parameters == 20
+    table = markdown(rows(samples))
+    assert "| better | -0.4980 | 0.0006 |" in table
+    assert "| noisy | not resolved (" in table
+
+
+def test_knobs_reach_the_program_and_nothing_else_does():
+    assert with_knobs(TINY.target, {"passes": 2}, {"passes"}).environment["PASSES"] == "2"
+    with pytest.raises(CaddieError, match="expected names of knobs"):
+        with_knobs(TINY.target, {"ld_preload": "x"}, {"passes"})
+    with pytest.raises(CaddieError, match="fixed by the tier"):
+        with_knobs(TINY.target, {"batch_tokens": 1}, {"batch_tokens"})
+    strange = {"A B": "x"}
+    with pytest.raises(CaddieError, match="expected names of knobs"):
+        with_knobs(replace(TINY.target), strange, set(strange))
+
+
+def test_leaving_early_starts_nothing_more():
+    begun = []
+
+    def work(number):
+        begun.append(number)
+        return sum(range(10**6))
+
+    results = side_by_side(work, [(number,) for number in range(1000)])
+    next(results)
+    results.close()
+    assert len(begun) < 500
+
+
+@pytest.mark.trial
+def test_every_technique_is_measured_once_and_the_table_goes_on(repo):
+    first = toggles(repo, "--seeds", "2", "--steps", "2", "--out", str(repo / "table.md"))
+    assert first.returncode == 0, first.stdout
+    (store,) = (repo / "trials" / "toggles").glob("*.jsonl")
+    samples = [Sample(**json.loads(line)) for line in store.read_text().splitlines()]
+    assert {(sample.arm, sample.seed) for sample in samples} == {
+        (arm, seed) for arm in ("preset", "smoother", "twice") for seed in (1, 2)
+    }
+    assert {sample.parameters for sample in samples if sample.arm == "twice"} == {2 * 1024**2}
+    assert "| twice |" in (repo / "table.md").read_text()
+    again = toggles(repo, "--seeds", "3", "--steps", "2")
+    assert again.returncode == 0, again.stdout
+    assert len(store.read_text().splitlines()) == 9
+    assert store.read_text().startswith("".join(json.dumps(vars(sample)) + "\n" for sample in samples))
+    assert "seed 3" in again.stdout
+    assert "seed 2" not in again.stdout
+
+
+@pytest.mark.trial
+def test_validate_names_the_technique_that_does_not_run(repo):
+    assert "all 3 passed" in toggles(repo, "--validate").stdout
+    declare(repo, {"twice": {"passes": 2}, "broken": {"passes": "x"}})
+    found = toggles(repo, "--validate")
+    assert found.returncode == 2
+    assert "1 of 3 did not pass: broken" in found.stdout.replace("\n", " ")
+    assert "passed   twice" in found.stdout
+
+
+@pytest.mark.trial
+def test_a_table_of_nonsense_is_one_line(repo):
+    declare(repo, {"evil": {"python_path": "/tmp"}})
+    found = toggles(repo, "--validate")
+    assert found.returncode == 2
+    assert "expected names of knobs" in found.stdout
+    assert "Traceback" not in found.stdout + found.stderr
