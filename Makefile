@@ -8,7 +8,7 @@ CUDA_TORCH := $(if $(filter-out 0,$(GPU)),$(shell $(PYTHON) -c 'import torch; pr
 CONSTRAINTS := $(if $(filter-out 0,$(GPU)),constraints-cu128.txt,constraints-cpu.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS) --editable
 
-.PHONY: default setup lint test test-harness test-all loop report clean
+.PHONY: default setup lint test test-harness test-all golden golden-write loop report clean
 default: test
 
 .venv/.harness: pyproject.toml $(CONSTRAINTS)
@@ -45,6 +45,13 @@ test-harness: .venv/.harness shards/pocket/manifest.json
 
 test-all: setup lint
 	$(BIN)/python -m pytest -n 2 -m ''
+
+# 20 losses of every preset at pocket width: bit for bit those of the parent commit? PARENT=<commit> names another.
+golden: .venv/.train
+	PYTHONPATH=. $(BIN)/python dev/golden.py $(if $(PARENT),--parent $(PARENT))
+
+golden-write: .venv/.train
+	PYTHONPATH=. $(BIN)/python dev/golden.py --write
 
 loop:
 	./loop.sh

@@ -113,7 +113,7 @@ def challenge() -> Config:
             warmdown_iterations=3500,
         ),
         average=Average(ema_decay=0.9965),
-        quant=Quant(matrix_bits=6, embed_bits=7, matrix_clip_sigmas=12.85, embed_clip_sigmas=20.0),
+        quant=Quant(matrix_bits=6, embed_bits=7, matrix_clip_sigmas=14.0, embed_clip_sigmas=20.0),
         eval=Eval(eval_length=2048),
     )
 
@@ -140,7 +140,11 @@ def pocket_width(recipe: Config) -> Config:
             rope_train_length=small.data.sequence_length // 2,
             ve_dim=recipe.attention.ve_dim // narrower,
         ),
-        optim=replace(recipe.optim, warmdown_iterations=150, muon_momentum_steps=100),
+        optim=replace(
+            recipe.optim,
+            warmdown_iterations=small.optim.warmdown_iterations,
+            muon_momentum_steps=small.optim.muon_momentum_steps,
+        ),
         average=small.average,
         eval=small.eval,
     )

@@ -82,5 +82,5 @@ class Profile:
 PROFILES = {
     "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0),
     "h100": Profile(FULL_H100, "sp1024", gpus=1, dollars_per_hour=3.0),  # on-demand H100 SXM, 2026
-    "8xh100": Profile(FULL_8XH100, "sp1024", gpus=8, dollars_per_hour=24.0),
+    "8xh100": Profile(FULL_8XH100, "sp8192", gpus=8, dollars_per_hour=24.0),
 }

@@ -33,7 +33,7 @@ ONE_H100 = Target(
     threads=8_192,
 )
 EIGHT_H100 = Target(
-    preset="baseline",
+    preset="challenge",
     cap_bytes=ARTIFACT_BYTES,
     ranks=8,
     environment={"MAX_WALLCLOCK_SECONDS": f"{TRAIN_SECONDS:g}", "COMPILE": "1"},
