@@ -5,17 +5,17 @@ values that override the preset, so all arms share one bundle, and every arm is 
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from threading import get_ident
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError
 
 from data.byte_table import bits_per_byte
 from data.corpus import Corpus
@@ -29,11 +29,26 @@ from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take
 
 LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
-KNOB = re.compile(r"[a-z][a-z0-9_]{2,60}")
 LARGEST_BLOCK = 16_384
 Result = TypeVar("Result")
 CONTROL = "preset"  # the arm that all others are held against
 WORKERS = 2  # arms at once, a thread each
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,60}$")]  # it becomes a folder, a variable, a line of a table
+Value = Annotated[str, Field(pattern=r"^[\w.:,+-]{0,60}$")] | float
+
+
+class Knob(BaseModel):
+    name: Name
+
+
+class Account(BaseModel):
+    """What `describe` says: base's own words, so of a shape and size that can do no harm."""
+
+    knobs: list[Knob]
+    presets: list[Name]
+    techniques: dict[Name, dict[Name, Value]]
+    parameters: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -78,25 +93,24 @@ class Toggles:
     def arms(self) -> tuple[list[Arm], list[Arm]]:
         """Techniques alone on the target's preset, and the presets of its width, by the program's own account."""
         found = self.described(self.target, "--knobs")
-        try:
-            knobs = {str(knob["name"]) for knob in found["knobs"]}
-            techniques = [
-                Arm(str(name), with_knobs(self.target, on, knobs)) for name, on in found["techniques"].items()
-            ]
-            presets = [str(name) for name in found["presets"] if str(name).endswith("_" + self.target.preset)]
-        except (KeyError, TypeError, AttributeError) as error:
-            raise CaddieError(f"describe: expected knobs, techniques and presets, got {error!r}") from error
+        known = {knob.name for knob in found.knobs}
+        techniques = [Arm(name, with_knobs(self.target, on, known)) for name, on in found.techniques.items()]
+        presets = [name for name in found.presets if name.endswith("_" + self.target.preset)]
         roomy = replace(self.target, cap_bytes=ARTIFACT_BYTES)
         return techniques, [Arm(name, replace(roomy, preset=name)) for name in [self.target.preset, *presets]]
 
-    def described(self, target: Target, *arguments: str) -> dict[str, Any]:
+    def described(self, target: Target, *arguments: str) -> Account:
+        """What the program says of itself as `target`; raises Refused."""
         folder = self.folder / f"describe-{get_ident()}"
         job = Candidate(self.program, target, self.level).job("describe", folder, LIMITS, *arguments)
         try:
             require(job, run(job), "describe")
-            return dict(json.loads(job.log.read_text(encoding="utf-8").splitlines()[-1]))
-        except (ValueError, TypeError, IndexError, RecursionError) as error:
-            raise Refused("crash", f"describe: expected JSON on the last line, got {type(error).__name__}") from error
+            return Account.model_validate_json(job.log.read_bytes().splitlines()[-1])
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise Refused("crash", f"describe: {place}: {error.errors()[0]['msg']}") from error
+        except IndexError as error:
+            raise Refused("crash", "describe: expected JSON on the last line, got nothing") from error
         finally:
             discard(folder)
 
@@ -127,8 +141,11 @@ class Toggles:
             if monotonic() > deadline:
                 return None
             if arm.name not in parameters:
-                parameters[arm.name] = int(self.described(arm.target)["parameters"]["total"])
-            return Sample(arm.name, seed, *self.trained(arm, seed, steps), parameters[arm.name])
+                parameters[arm.name] = self.described(arm.target).parameters.get("total", 0)
+            try:
+                return Sample(arm.name, seed, *self.trained(arm, seed, steps), parameters[arm.name])
+            except Refused as refusal:
+                raise CaddieError(f"{arm.name}, seed {seed}: {refusal}") from refusal
 
         todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
         with store.open("a") as file:
@@ -169,11 +186,11 @@ def side_by_side(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) 
         pool.shutdown(cancel_futures=True)
 
 
-def with_knobs(target: Target, values: dict[str, str | float], known: set[str]) -> Target:
+def with_knobs(target: Target, values: Mapping[str, str | float], known: set[str]) -> Target:
     """The target with some knobs set; what is no knob, or is fixed by the tier, is refused."""
-    environment = {name.upper(): str(value) for name, value in values.items()}
-    if strange := [name for name in values if name not in known or not KNOB.fullmatch(name)]:
-        raise CaddieError(f"techniques: got {strange}, expected names of knobs")
+    environment = {name.upper(): f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
+    if strange := values.keys() - known:
+        raise CaddieError(f"techniques: got {sorted(strange)}, expected names of knobs")
     if fixed := environment.keys() & target.environment.keys():
         raise CaddieError(f"techniques: {sorted(fixed)} are fixed by the tier; choose other knobs")
     return replace(target, environment={**target.environment, **environment})

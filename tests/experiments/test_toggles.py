@@ -3,16 +3,16 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from scipy import stats
 from support import TINY
 
 from data.errors import CaddieError
 from experiments.judge import paired
-from experiments.toggles import Sample, markdown, rows, side_by_side, with_knobs
+from experiments.toggles import Account, Sample, markdown, rows, side_by_side, with_knobs
 
 
 def toggles(root: Path, *options: str):
@@ -54,14 +54,30 @@ def test_rows_pair_by_seed_and_say_what_is_not_resolved():
 
 
 def test_knobs_reach_the_program_and_nothing_else_does():
-    assert with_knobs(TINY.target, {"passes": 2}, {"passes"}).environment["PASSES"] == "2"
+    assert with_knobs(TINY.target, {"passes": 2.0}, {"passes"}).environment["PASSES"] == "2"
     with pytest.raises(CaddieError, match="expected names of knobs"):
         with_knobs(TINY.target, {"ld_preload": "x"}, {"passes"})
     with pytest.raises(CaddieError, match="fixed by the tier"):
-        with_knobs(TINY.target, {"batch_tokens": 1}, {"batch_tokens"})
-    strange = {"A B": "x"}
-    with pytest.raises(CaddieError, match="expected names of knobs"):
-        with_knobs(replace(TINY.target), strange, set(strange))
+        with_knobs(TINY.target, {"batch_tokens": "1"}, {"batch_tokens"})
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        ({"techniques": {"../../gone": {}}}, "techniques"),
+        ({"techniques": {"on": {"passes": "1\n2"}}}, "techniques.on.passes"),
+        ({"techniques": {"on": [1]}}, "techniques.on"),
+        ({"techniques": 7}, "techniques"),
+        ({"presets": ["tiny", "a/b_tiny"]}, "presets.1"),
+        ({"knobs": [{"value": 1}]}, "knobs.0.name"),
+        ({"parameters": {"total": "many"}}, "parameters.total"),
+    ],
+)
+def test_what_base_says_of_itself_is_read_with_care(harm, named):
+    said = {"knobs": [{"name": "passes"}], "presets": ["tiny"], "techniques": {}} | harm
+    with pytest.raises(ValidationError) as found:
+        Account.model_validate_json(json.dumps(said))
+    assert ".".join(map(str, found.value.errors()[0]["loc"])).startswith(named)
 
 
 def test_leaving_early_starts_nothing_more():
@@ -108,7 +124,7 @@ def test_validate_names_the_technique_that_does_not_run(repo):
 
 @pytest.mark.trial
 def test_a_table_of_nonsense_is_one_line(repo):
-    declare(repo, {"evil": {"python_path": "/tmp"}})
+    declare(repo, {"evil": {"python_path": "x"}})
     found = toggles(repo, "--validate")
     assert found.returncode == 2
     assert "expected names of knobs" in found.stdout
