@@ -53,7 +53,7 @@ class Model:
     embed_std: float = knob(0.005, "initial standard deviation of the embedding", Range(0.001, 0.1, log=True))
     softcap: float = knob(30.0, "logits become c*tanh(z/c); 0 = uncapped", Range(8.0, 60.0, log=True))
     mtp_heads: int = knob(0, "heads that predict further ahead in training; left out of the artifact")
-    mtp_weight: float = knob(0.2, "weight of their mean loss")
+    mtp_weight: float = knob(0.2, "weight of their mean loss, which the logged train_loss includes")
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,10 @@ class Embed:
     smear: str = knob(
         "none", "mix in the token before: one gate per channel, or one (#1667)", choices=("none", "vector", "narrow")
     )
-    smear_documents: bool = knob(False, "not across the start of a document (#1851)")
+    smear_documents: bool = knob(False, "no smear across the start of a document (#1851)")
     bigram_buckets: int = knob(0, "rows of the hashed bigram table; 0 = none")
     bigram_dim: int = knob(128, "its width")
+    projection_gain: float = knob(1.0, "of the orthogonal start of bigram and value projections (#569: 1/sqrt(22))")
     engram_buckets: int = knob(0, "rows of each hashed table of EngramLite; 0 = none (#1440)")
     engram_dim: int = knob(32, "width of each of its four tables")
     wavelet_dims: int = knob(0, "last channels that see causal means of 2, 4, 8, ... tokens; 0 = none")
@@ -78,9 +79,9 @@ class Attention:
     rope_dims: int = knob(0, "channels of a head that turn; 0 = all (#315: 16 of 64)")
     rope_scaling: str = knob("none", "for contexts past rope_train_length", choices=("none", "ntk", "yarn"))
     rope_train_length: int = knob(1024, "context that the base is meant for")
-    polar_positions: bool = knob(False, "PoPE instead of RoPE")
+    polar_positions: bool = knob(False, "PoPE, of rope_base, instead of RoPE; by torch's own kernels")
     document_attention: bool = knob(False, "no token sees another document (#1530)")
-    differential: bool = knob(False, "difference of two attention maps")
+    differential: bool = knob(False, "difference of two attention maps; by torch's own kernels")
     xsa_layers: str = knob(
         "", "layers with exclusive self attention, as slices: ':' all, '-4:' last four, '0,3' (#478)"
     )
@@ -113,7 +114,8 @@ class Optim:
     matrix_lr: float = knob(0.025, "Muon, for matrices", Range(0.005, 0.2, log=True))
     embed_lr: float = knob(0.035, "AdamW, for embedding tables", Range(0.003, 0.3, log=True))
     scalar_lr: float = knob(0.025, "AdamW, for gains, mixes and gates", Range(0.003, 0.3, log=True))
-    weight_decay: float = knob(0.04, "decoupled, for all groups", Range(0.0, 0.3))
+    weight_decay: float = knob(0.04, "decoupled, for matrices and tables", Range(0.0, 0.3))
+    scalar_weight_decay: float = knob(0.04, "decoupled, for gains, mixes and gates", Range(0.0, 0.3))
     muon_momentum: float = knob(0.95, "Nesterov momentum of Muon", Range(0.8, 0.99))
     muon_momentum_start: float = knob(0.85, "momentum at step 0")
     muon_momentum_steps: int = knob(500, "steps until muon_momentum is reached", Range(50, 2000, log=True))

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 import torch.distributed as dist
 
+from base.model import flash
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -50,6 +52,7 @@ def start() -> Runtime:
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False
         torch.cuda.set_device(device)
+        flash.find(device)
     if world > 1:
         dist.init_process_group("nccl" if cuda else "gloo")
     return Runtime(rank, world, device, torch.bfloat16 if cuda else torch.float32)

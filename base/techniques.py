@@ -16,6 +16,8 @@ TECHNIQUES: dict[str, dict[str, str | int | float]] = {
     "leaky_09": {"leaky_slope": 0.9},
     "star_relu": {"activation": "star_relu"},
     "swiglu": {"activation": "swiglu"},
+    "wider_mlp": {"mlp_multiple": 4.0},
+    "narrower": {"model_dim": 48},
     # positions and documents
     "partial_rope": {"rope_dims": 8},
     "rope_ntk": {"rope_scaling": "ntk", "rope_train_length": 64},

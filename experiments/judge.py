@@ -45,7 +45,7 @@ class Paired:
 
     @property
     def resolved(self) -> bool:
-        return abs(self.mean) >= self.detectable
+        return abs(self.mean) > self.detectable
 
 
 def paired(differences: list[float]) -> Paired:

@@ -44,7 +44,7 @@ def toggles(
         if validate:
             check(console, bench, techniques + presets)
             return
-        store = root / "trials" / "toggles" / f"{file_sha256(program)[:16]}-{steps}.jsonl"
+        store = root / "trials" / "toggles" / f"{profile}-{file_sha256(program)[:16]}-{steps}.jsonl"
         store.parent.mkdir(parents=True, exist_ok=True)
         for sample in bench.measure(techniques, range(1, seeds + 1), steps, minutes, store):
             line = f"{sample.arm:22} seed {sample.seed}  {sample.val_bpb:.4f} bpb  {sample.train_cpu_seconds:.1f} CPU s"

@@ -31,6 +31,8 @@ from preflight.sandbox import Limits, run, take
 LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
 LARGEST_BLOCK = 16_384
 Result = TypeVar("Result")
+# Variables that reach the sandbox's own program, the linker or the interpreter before base reads one.
+FOREIGN = ("PATH", "HOME", "USER", "LANG", "LC_", "LD_", "TMP", "XDG_", "PYTHON", "GLIBC", "MALLOC", "TORCH", "CUDA")
 CONTROL = "preset"  # the arm that all others are held against
 WORKERS = 2  # arms at once, a thread each
 
@@ -96,6 +98,8 @@ class Toggles:
         known = {knob.name for knob in found.knobs}
         techniques = [Arm(name, with_knobs(self.target, on, known)) for name, on in found.techniques.items()]
         presets = [name for name in found.presets if name.endswith("_" + self.target.preset)]
+        if twice := found.techniques.keys() & {CONTROL, self.target.preset, *presets}:
+            raise CaddieError(f"techniques: {sorted(twice)} are names of presets; choose others")
         roomy = replace(self.target, cap_bytes=ARTIFACT_BYTES)
         return techniques, [Arm(name, replace(roomy, preset=name)) for name in [self.target.preset, *presets]]
 
@@ -134,8 +138,9 @@ class Toggles:
     def measure(self, arms: list[Arm], seeds: range, steps: int, minutes: float, store: Path) -> Iterator[Sample]:
         """The preset and every arm with every seed that `store` lacks; by seed, so an early end leaves whole pairs."""
         arms = [Arm(CONTROL, self.target), *arms]
-        have, deadline = {(sample.arm, sample.seed) for sample in stored(store)}, monotonic() + 60 * minutes
-        parameters = {sample.arm: sample.parameters for sample in stored(store)}
+        before, deadline = stored(store), monotonic() + 60 * minutes
+        have = {(sample.arm, sample.seed) for sample in before}
+        parameters = {sample.arm: sample.parameters for sample in before}
 
         def one(arm: Arm, seed: int) -> Sample | None:
             if monotonic() > deadline:
@@ -148,7 +153,8 @@ class Toggles:
                 raise CaddieError(f"{arm.name}, seed {seed}: {refusal}") from refusal
 
         todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
-        with store.open("a") as file:
+        with store.open("w") as file:
+            file.writelines(json.dumps(asdict(sample)) + "\n" for sample in before)
             for sample in filter(None, side_by_side(one, todo)):
                 print(json.dumps(asdict(sample)), file=file, flush=True)
                 yield sample
@@ -187,13 +193,18 @@ def side_by_side(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) 
 
 
 def with_knobs(target: Target, values: Mapping[str, str | float], known: set[str]) -> Target:
-    """The target with some knobs set; what is no knob, or is fixed by the tier, is refused."""
-    environment = {name.upper(): f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
-    if strange := values.keys() - known:
+    """The target with some knobs set; what is no knob, or means something to others than base, is refused."""
+    if strange := {name for name in values if name not in known or name.upper().startswith(FOREIGN)}:
         raise CaddieError(f"techniques: got {sorted(strange)}, expected names of knobs")
+    environment = {name.upper(): plain(value) for name, value in values.items()}
     if fixed := environment.keys() & target.environment.keys():
         raise CaddieError(f"techniques: {sorted(fixed)} are fixed by the tier; choose other knobs")
     return replace(target, environment={**target.environment, **environment})
+
+
+def plain(value: str | float) -> str:
+    """As a person would type it: 2 for 2.0, all digits of what is no whole number."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def rows(samples: list[Sample]) -> list[Row]:
@@ -214,11 +225,12 @@ def rows(samples: list[Sample]) -> list[Row]:
 
 def markdown(found: list[Row]) -> str:
     """The rows as a table for dev/benchmarks."""
-    lines = ["| technique | bpb | standard error | detectable | seeds | step time | parameters |"]
+    lines = ["| technique | bpb | standard error | detectable | seeds | CPU time | parameters |"]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
     for row in found:
         seen = row.difference
         delta = f"{seen.mean:+.4f}" if seen.resolved else f"not resolved ({seen.mean:+.4f})"
+        delta = "identical" if seen.mean == seen.standard_error == 0.0 else delta
         lines.append(
             f"| {row.arm} | {delta} | {seen.standard_error:.4f} | {seen.detectable:.4f} | {seen.pairs} "
             f"| {row.time_ratio:.2f} | {row.more_parameters:+,} |"
@@ -227,5 +239,6 @@ def markdown(found: list[Row]) -> str:
 
 
 def stored(path: Path) -> list[Sample]:
-    """The samples measured so far."""
-    return [Sample(**json.loads(line)) for line in path.read_text().splitlines()] if path.exists() else []
+    """The samples measured so far; a line that an end of the power cut short is no sample."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [Sample(**json.loads(line)) for line in lines if line.endswith("\n")]

@@ -48,24 +48,26 @@ class Attention(nn.Module):
         self.q = Linear(dim, dim)
         self.k = Linear(dim, kv_dim)
         self.v = Linear(dim, kv_dim)
-        self.out = Linear(dim, dim, init=constant(0.0) if model.zero_projections else orthogonal)
+        self.out = Linear(dim, dim, init=constant(0.0) if model.zero_projections else orthogonal())
         self.gain = parameter(model.num_heads, init=constant(knobs.qk_gain))
-        self.polar = Polar(knobs, self.head_dim, kv_heads, length) if knobs.polar_positions else None
-        self.rotary = None if knobs.polar_positions else Rotary(knobs, self.head_dim, length)
+        self.maps = 2 if knobs.differential else 1  # of attention per head
         self.attend = Differential(self.head_dim, layer) if knobs.differential else causal_attention
+        self.polar = Polar(knobs, self.head_dim, kv_heads, length) if knobs.polar_positions else None
+        self.rotary = None if knobs.polar_positions else Rotary(knobs, self.head_dim // self.maps, length)
         self.exclusive = layer in chosen(knobs.xsa_layers, count)
         self.gate = HeadGate(config) if knobs.attention_gate != "none" else None
-        self.value_gate = ValueGate(dim, kv_dim) if knobs.value_gate else None
+        self.value_gate = ValueGate(kv_dim) if knobs.value_gate else None
         reads = layer in chosen(knobs.ve_layers, count)
         self.embedding_gain = parameter(1, init=constant(1.0)) if reads else None
         mixes = knobs.value_residual != "none" and layer > 0
         self.value_residual = ValueResidual(knobs.value_residual) if mixes else None
 
     def forward(self, x: Tensor, shared: Shared) -> Tensor:
-        q, k = (project(x).unflatten(-1, (-1, self.head_dim)) for project in (self.q, self.k))
+        q, k = (project(x).unflatten(-1, (-1, self.head_dim // self.maps)) for project in (self.q, self.k))
         v = self.values(x, shared).unflatten(-1, (-1, self.head_dim))
         q, k = self.placed(q, k)
-        y = self.attend(q * self.gain.to(q.dtype)[:, None], k, v, shared.documents)
+        gain = self.gain if self.maps == 1 else self.gain.repeat_interleave(self.maps)
+        y = self.attend(q * gain.to(q.dtype)[:, None], k, v, shared.documents)
         if self.exclusive:
             y = exclusive(y, v)
         if self.gate is not None:
@@ -76,7 +78,7 @@ class Attention(nn.Module):
         """This layer's own values, then what is gated, embedded, mixed in and normed (B, T, K Dh)."""
         v = self.v(x)
         if self.value_gate is not None:
-            v = self.value_gate(x, v)
+            v = self.value_gate(v)
         if self.embedding_gain is not None:
             v = v + self.embedding_gain.to(v.dtype) * shared.value_embedding
         if self.value_residual is not None:

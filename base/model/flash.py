@@ -1,6 +1,5 @@
 """One attention function for the whole tree, whatever kernel answers it: FlashAttention 3, 2, or torch's own."""
 
-import functools
 import importlib
 import importlib.util
 from collections.abc import Callable
@@ -24,27 +23,29 @@ class Flash:
     varying: Callable
 
 
-@functools.cache
-def flash_attention(device: torch.device) -> Flash | None:
-    """The best FlashAttention that is installed and runs on `device`; version 3 is for Hopper alone."""
+# By type of device; filled before anything is compiled, for torch.compile stops at an import inside a forward pass.
+KERNELS: dict[str, Flash] = {}
+
+
+def find(device: torch.device) -> None:
+    """Look for the best FlashAttention that is installed and runs on `device`; version 3 is for Hopper alone."""
     if device.type != "cuda":
-        return None
+        return
     capability = torch.cuda.get_device_capability(device)
     for version, module, works in (
-        (3, "flash_attn_interface", capability == HOPPER),
         (2, "flash_attn", capability >= (8, 0)),
+        (3, "flash_attn_interface", capability == HOPPER),
     ):
         if works and importlib.util.find_spec(module):
             found = importlib.import_module(module)
-            return Flash(version, found.flash_attn_func, found.flash_attn_varlen_func)
-    return None
+            KERNELS[device.type] = Flash(version, found.flash_attn_func, found.flash_attn_varlen_func)
 
 
 def advice(device: torch.device) -> str | None:
     """The line a person should read when a Hopper GPU runs without FlashAttention 3."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) != HOPPER:
         return None
-    flash = flash_attention(device)
+    flash = KERNELS.get(device.type)
     if flash and flash.version == 3:
         return None
     running = "FlashAttention 2" if flash else "torch's own kernels"
@@ -53,20 +54,18 @@ def advice(device: torch.device) -> str | None:
 
 def document_layout(ids: Tensor) -> Tensor:
     """Document ids (B, T) as `causal_attention` wants them: segment starts, or a mask without a varlen kernel."""
-    return cumulative_lengths(ids) if flash_attention(ids.device) else same_document(ids)
+    return cumulative_lengths(ids) if ids.device.type in KERNELS else same_document(ids)
 
 
 def causal_attention(q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None = None) -> Tensor:
     """Causal attention with grouped kv heads: q (B, T, H, Dq), k (B, T, K, Dq), v (B, T, K, Dv) -> (B, T, H, Dv).
 
-    Query head h reads kv head h // (H / K); scores are scaled by 1/sqrt(Dq). `documents` comes from
-    `document_layout` and keeps a token inside its own.
+    Query head h reads kv head h // (H / K); scores are scaled by 1/sqrt(Dq). `documents` keeps a token inside its own:
+    `document_layout`, or `same_document` where Dq is not Dv, which FlashAttention leaves to torch's own kernels.
     """
-    flash = flash_attention(q.device)
-    if flash and q.dtype in (torch.bfloat16, torch.float16) and q.size(-1) == v.size(-1):
+    flash = KERNELS.get(q.device.type)
+    if flash and q.dtype == torch.bfloat16 and q.size(-1) == v.size(-1):
         return flashed(flash, q, k, v, documents)
-    if documents is not None and documents.dtype != torch.bool:
-        raise ValueError("document_attention with heads that FlashAttention cannot run: give q and v one head size")
     groups = q.size(2) // k.size(2)
     if groups > 1:
         k, v = k.repeat_interleave(groups, dim=2), v.repeat_interleave(groups, dim=2)

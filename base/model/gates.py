@@ -35,15 +35,16 @@ class HeadGate(nn.Module):
 
 
 class ValueGate(nn.Module):
-    """VGA (arXiv 2510.09017): x (B, T, D), values v (B, T, K Dh) -> v * sigmoid(W x + b), W = 0, b = 4.
+    """VGA (arXiv 2510.09017): values v (B, T, K Dh) -> v * sigmoid(W v + b), W = 0, b = 4.
 
-    The fork that had it starts W at ones, which gates by the sum of the channels; this starts open instead.
+    The paper's point is that values gate themselves. The fork that had it gates by the block's input and starts W at
+    ones, so by the sum of all channels.
     """
 
-    def __init__(self, inputs: int, outputs: int):
+    def __init__(self, kv_dim: int):
         super().__init__()
-        self.weight = parameter(outputs, inputs, init=constant(0.0), role="gate")
-        self.bias = parameter(outputs, init=constant(SATURATED))
+        self.weight = parameter(kv_dim, kv_dim, init=constant(0.0), role="gate")
+        self.bias = parameter(kv_dim, init=constant(SATURATED))
 
-    def forward(self, x: Tensor, v: Tensor) -> Tensor:
-        return v * torch.sigmoid(F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype)))
+    def forward(self, v: Tensor) -> Tensor:
+        return v * torch.sigmoid(F.linear(v, self.weight.to(v.dtype), self.bias.to(v.dtype)))

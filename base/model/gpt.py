@@ -8,7 +8,7 @@ from base.config import Config
 from base.model.ahead import TokensAhead
 from base.model.attention import Shared
 from base.model.block import Block
-from base.model.documents import document_ids
+from base.model.documents import document_ids, same_document
 from base.model.flash import document_layout
 from base.model.lanes import Lanes
 from base.model.layers import chosen, constant, normal, parameter, rms_norm
@@ -75,7 +75,11 @@ class GPT(nn.Module):
     def shared(self, tokens: Tensor, x0: Tensor) -> Shared:
         """What is worked out once for all layers."""
         attention = self.config.attention
-        shared = Shared(x0, document_layout(document_ids(tokens)) if attention.document_attention else None)
+        shared = Shared(x0)
+        if attention.document_attention:
+            odd_heads = attention.differential or attention.polar_positions  # sizes that FlashAttention does not take
+            ids = document_ids(tokens)
+            shared = shared._replace(documents=same_document(ids) if odd_heads else document_layout(ids))
         if self.value_embedding is not None:
             shared = shared._replace(value_embedding=self.value_embedding(tokens, x0.dtype))
         if attention.value_residual != "none":
@@ -89,10 +93,13 @@ class GPT(nn.Module):
         half, saved, lane, middle = len(order) // 2, [], None, None
         others = self.streams.start(x) if self.streams is not None else None
         for place, layer in enumerate(order):
+            apart = str(layer) in self.lanes
+            if apart and lane is None:
+                lane = x  # before the skip, which is for the first lane alone
             if self.skips is not None and place >= half and saved:
                 x = self.skips(x, saved.pop(), place - half)
-            if str(layer) in self.lanes:
-                x, lane = self.lanes[str(layer)](self.blocks[layer], x, x if lane is None else lane, shared)
+            if apart:
+                x, lane = self.lanes[str(layer)](self.blocks[layer], x, lane, shared)
             elif others is not None:
                 seen = self.streams.read(x, others, layer)
                 x, others = self.streams.write(x, others, self.blocks[layer](seen, shared) - seen, layer)
@@ -139,6 +146,10 @@ def check_combination(config: Config) -> None:
         raise ValueError(f"loop_last {residual.loop_last}: two-lane layers {sorted(lanes)} must come after the loop")
     if residual.parallel_residual != "none" and residual.hybrid_norm:
         raise ValueError("hybrid_norm has a norm between attention and MLP, parallel_residual no between: choose one")
+    if config.run.fused_mlp and config.model.activation != "leaky_relu2":
+        raise ValueError(f"fused_mlp is for leaky_relu2, got activation {config.model.activation}")
+    if config.run.fused_loss and not config.model.softcap:
+        raise ValueError("fused_loss is for capped logits, got softcap 0")
     if lanes and residual.hyper_streams:
         raise ValueError("two lanes and hyper_streams are both residual streams: choose one")
 

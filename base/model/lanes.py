@@ -6,7 +6,7 @@ from base.model.attention import Shared
 from base.model.block import Block
 from base.model.layers import constant, parameter
 
-KEEP = 1.1  # a lane's own share; the seeds' start
+KEEP = 1.1  # a lane's own share (#1530)
 
 
 class Lanes(nn.Module):

@@ -47,8 +47,8 @@ def normal(std: float) -> Fill:
     return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
 
 
-def orthogonal(tensor: Tensor, generator: torch.Generator) -> Tensor:
-    return nn.init.orthogonal_(tensor, generator=generator)
+def orthogonal(gain: float = 1.0) -> Fill:
+    return lambda tensor, generator: nn.init.orthogonal_(tensor, gain, generator=generator)
 
 
 @torch.no_grad()
@@ -61,11 +61,11 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 
 class Linear(nn.Module):
-    """y = x W^T without bias; the fp32 weight (out, in) is cast to the dtype of x."""
+    """y = x W^T without bias; the fp32 weight (out, in), orthogonal unless said, is cast to the dtype of x."""
 
-    def __init__(self, inputs: int, outputs: int, init: Fill = orthogonal):
+    def __init__(self, inputs: int, outputs: int, init: Fill | None = None):
         super().__init__()
-        self.weight = parameter(outputs, inputs, init=init, role="matrix")
+        self.weight = parameter(outputs, inputs, init=init or orthogonal(), role="matrix")
 
     def forward(self, x):
         return F.linear(x, self.weight.to(x.dtype))

@@ -25,7 +25,7 @@ class MLP(nn.Module):
         if self.activation == "star_relu":
             self.scale, self.bias = parameter(hidden, init=constant(1.0)), parameter(hidden, init=constant(0.0))
         self.up = Linear(dim, hidden)
-        self.down = Linear(hidden, dim, init=constant(0.0) if model.zero_projections else orthogonal)
+        self.down = Linear(hidden, dim, init=constant(0.0) if model.zero_projections else orthogonal())
 
     def forward(self, x: Tensor) -> Tensor:
         if self.fused and x.is_cuda and self.activation == "leaky_relu2":

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.config import Config
-from base.model.layers import Linear, constant, parameter, rms_norm
+from base.model.layers import Linear, constant, orthogonal, parameter, rms_norm
 
 BIGRAM_PRIMES = (36_313, 27_191)
 # Two hashes of two tokens and two of three: what collides in one table rarely does in the other.
@@ -29,13 +29,14 @@ class BigramHash(nn.Module):
     """Tokens (B, T) -> s P E[hash(x_t, x_(t-1))] (B, T, D); E = 0, P orthogonal, s = .05 (#569, sizes to #1302).
 
     E and P both at 0 would be a point that no gradient leaves. The seeds say 0 for both, but their model-wide loop
-    draws P again; it is orthogonal here as in #1302 (times 1/sqrt(2L) in #569, which s undoes).
+    draws P again: orthogonal times projection_gain, 1 in #1302 and 1/sqrt(2L) in #569.
     """
 
     def __init__(self, config: Config):
         super().__init__()
         self.table = parameter(config.embed.bigram_buckets, config.embed.bigram_dim, init=constant(0.0), role="table")
-        self.projection = Linear(config.embed.bigram_dim, config.model.model_dim)
+        gain = config.embed.projection_gain
+        self.projection = Linear(config.embed.bigram_dim, config.model.model_dim, init=orthogonal(gain))
         self.scale = parameter(1, init=constant(0.05))
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
@@ -44,9 +45,10 @@ class BigramHash(nn.Module):
 
 
 class EngramLite(nn.Module):
-    """Tokens (B, T), embeddings x (B, T, D) -> sigmoid(G x) * P [E_1 .. E_4] (B, T, D): gated 2- and 3-grams (#1440).
+    """Tokens (B, T), embeddings x (B, T, D) -> sigmoid(G rms(x)) * P [E_1 .. E_4] (B, T, D): gated 2- and 3-grams.
 
-    Four hashes look into one table each; E = 0, P orthogonal, G = 0, so every channel's gate starts at one half.
+    The idea is #1440's, whose stored script lacks it: hashes, norm and starts are ours. Four hashes look into one table
+    each; E = 0, P orthogonal, G = 0, so every channel's gate starts at one half.
     """
 
     def __init__(self, config: Config):

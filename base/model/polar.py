@@ -9,12 +9,15 @@ from torch import Tensor, nn
 from base.config import Attention
 from base.model.layers import constant, parameter
 
+PHASE_START = -4.0  # delta = -.11
+
 
 class Polar(nn.Module):
     """Queries (B, T, H, Dh) and keys (B, T, K, Dh) -> the same with 2 Dh channels.
 
     Their product is sum_c softplus(q_c) softplus(k_c) cos((s - t) theta_c + delta_c) for a query at t and a key at s,
-    with a frequency per channel (RoPE has one per pair) and a learned phase delta in [-2 pi, 0] per key head.
+    with a frequency per channel (RoPE has one per pair) and a learned phase delta in (-2 pi, 0) per key head. The
+    paper clamps delta; one that steps over the edge would never move again, so it is -2 pi sigmoid(p) here, p = -4.
     """
 
     def __init__(self, attention: Attention, head_dim: int, kv_heads: int, length: int):
@@ -22,11 +25,11 @@ class Polar(nn.Module):
         theta = attention.rope_base ** (-torch.arange(head_dim, dtype=torch.float32) / head_dim)
         angles = torch.outer(torch.arange(length, dtype=torch.float32), theta)[:, None, :]  # (T, 1, Dh)
         self.register_buffer("angles", angles, persistent=False)
-        self.phase = parameter(kv_heads, head_dim, init=constant(0.0))
+        self.phase = parameter(kv_heads, head_dim, init=constant(PHASE_START))
 
     def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         angles = self.angles[: q.size(1)]
-        return polar(q, angles), polar(k, angles + self.phase.clamp(-2 * math.pi, 0.0))
+        return polar(q, angles), polar(k, angles + -2 * math.pi * torch.sigmoid(self.phase))
 
 
 def polar(x: Tensor, angles: Tensor) -> Tensor:

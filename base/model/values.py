@@ -5,17 +5,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.config import Config
-from base.model.layers import Linear, constant, normal, parameter
+from base.model.layers import Linear, constant, normal, orthogonal, parameter
 
 
 class ValueEmbedding(nn.Module):
-    """Tokens (B, T) -> (B, T, K Dh), once for all layers that read it (#374); each scales it by a gain of its own."""
+    """Tokens (B, T) -> (B, T, K Dh), once for all layers that read it (#374); each scales it by a gain of its own.
+
+    The table is N(0, .01^2), the projection orthogonal times projection_gain, the shared scale .1.
+    """
 
     def __init__(self, config: Config, kv_dim: int):
         super().__init__()
         dim = config.attention.ve_dim
         self.table = parameter(config.model.vocab_size, dim, init=normal(0.01), role="table")
-        self.projection = Linear(dim, kv_dim)
+        self.projection = Linear(dim, kv_dim, init=orthogonal(config.embed.projection_gain))
         self.scale = parameter(1, init=constant(0.1))
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:

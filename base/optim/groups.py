@@ -20,5 +20,5 @@ def optimisers(config: Config, model: nn.Module, dtype: torch.dtype) -> tuple[Mu
     betas = (optim.beta1, optim.beta2)
     return Muon(groups["matrix"], optim.matrix_lr, optim.weight_decay, optim.newton_schulz_steps, dtype), [
         AdamW(groups["table"], optim.embed_lr, betas, optim.weight_decay),
-        AdamW(groups["scalar"] + groups["gate"], optim.scalar_lr, betas, optim.weight_decay),
+        AdamW(groups["scalar"] + groups["gate"], optim.scalar_lr, betas, optim.scalar_weight_decay),
     ]

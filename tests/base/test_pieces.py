@@ -17,7 +17,7 @@ from base.model.block import Block, mix_start  # noqa: E402
 from base.model.differential import Differential  # noqa: E402
 from base.model.documents import BOS, SHORTEST, cumulative_lengths, document_ids, same_document  # noqa: E402
 from base.model.exclusive import exclusive  # noqa: E402
-from base.model.flash import causal_attention  # noqa: E402
+from base.model.flash import KERNELS, Flash, causal_attention  # noqa: E402
 from base.model.gates import HeadGate, ValueGate  # noqa: E402
 from base.model.gpt import GPT  # noqa: E402
 from base.model.lanes import Lanes  # noqa: E402
@@ -105,10 +105,10 @@ def test_head_gates(kind, start):
 
 
 def test_value_gates_start_open():
-    gate, x, v = fresh(ValueGate(32, 16)), torch.randn(2, 3, 32), torch.randn(2, 3, 16)
-    close(gate(x, v), v / (1 + math.exp(-4)))
+    gate, v = fresh(ValueGate(16)), torch.randn(2, 3, 16)
+    close(gate(v), v / (1 + math.exp(-4)))
     stir(gate)
-    close(gate(x, v), v * torch.sigmoid(x @ gate.weight.T + gate.bias))
+    close(gate(v), v * torch.sigmoid(v @ gate.weight.T + gate.bias))
 
 
 def test_value_residuals_and_their_starts():
@@ -163,17 +163,20 @@ def test_longer_contexts_rescale_the_frequencies():
 def test_polar_positions():
     knobs = SMALL.attention
     polar = fresh(Polar(knobs, 4, 2, 16))
+    close(polar.phase, torch.full((2, 4), -4.0))
     with torch.no_grad():
-        polar.phase.copy_(torch.tensor([[-1.0, 0.5, -7.0, -3.0], [0.0, -0.1, -6.0, 0.0]]))
+        polar.phase.copy_(torch.tensor([[-1.0, 0.5, -7.0, -3.0], [0.0, -0.1, -6.0, 3.0]]))
     q, k = torch.randn(1, 16, 4, 4), torch.randn(1, 16, 2, 4)
     turned_q, turned_k = polar(q, k)
-    delta = polar.phase.detach().clamp(-2 * math.pi, 0)
+    delta = -2 * math.pi / (1 + (-polar.phase.detach()).exp())
     theta = knobs.rope_base ** (-torch.arange(4) / 4)
     for t, s, head in ((0, 0, 0), (9, 4, 1), (15, 2, 3), (5, 5, 2)):
         group = head // 2
         lengths = torch.log1p(q[0, t, head].exp()) * torch.log1p(k[0, s, group].exp())
         expected = (lengths * torch.cos((s - t) * theta + delta[group])).sum()
         close(turned_q[0, t, head] @ turned_k[0, s, group], expected)
+    (turned_q.sum() + turned_k.square().sum() + turned_k.sum()).backward()
+    assert (polar.phase.grad != 0).all()  # also where a clamp would have stopped it for good
 
 
 def test_differential_attention_is_a_difference_of_two_maps():
@@ -181,17 +184,68 @@ def test_differential_attention_is_a_difference_of_two_maps():
     start = 0.8 - 0.6 * math.exp(-0.6)
     assert piece.start == pytest.approx(start)
     assert Differential(8, 0).start == pytest.approx(0.2)
-    q, k, v = torch.randn(1, 6, 4, 8), torch.randn(1, 6, 2, 8), torch.randn(1, 6, 2, 8)
+    q, k, v = torch.randn(1, 6, 8, 4), torch.randn(1, 6, 4, 4), torch.randn(1, 6, 2, 8)
     found, mask = piece(q, k, v), torch.full((6, 6), float("-inf")).triu(1)
     a, b, c, d = piece.vectors
     share = (a @ b).exp() - (c @ d).exp() + start
     for head in range(4):
-        maps = [
-            (q[0, :, head, half] @ k[0, :, head // 2, half].T / 2.0 + mask).softmax(-1)
-            for half in (slice(4), slice(4, 8))
-        ]
+        group = head // 2
+        maps = [(q[0, :, 2 * head + half] @ k[0, :, 2 * group + half].T / 2.0 + mask).softmax(-1) for half in (0, 1)]
         y = (maps[0] - share * maps[1]) @ v[0, :, head // 2]
         close(found[0, :, head], (1 - start) * y / (y.square().mean(-1, keepdim=True) + 1e-7).sqrt(), atol=1e-3)
+
+
+@pytest.fixture
+def stub_flash():
+    """A FlashAttention for the CPU, of torch's own kernel: what is given to it is what a GPU's would get."""
+
+    def equal(q, k, v, causal, deterministic):
+        assert causal
+        return causal_attention(q.float(), k.float(), v.float()).to(q.dtype)
+
+    def varying(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k, causal, deterministic):
+        assert torch.equal(cu_seqlens_q, cu_seqlens_k)
+        assert cu_seqlens_q.diff().max() <= max_seqlen_q == max_seqlen_k
+        parts = [
+            equal(q[None, first:last], k[None, first:last], v[None, first:last], causal, deterministic)[0]
+            for first, last in zip(cu_seqlens_q[:-1].tolist(), cu_seqlens_q[1:].tolist(), strict=True)
+            if first < last
+        ]
+        return torch.cat(parts)
+
+    KERNELS["cpu"] = Flash(3, equal, varying)
+    yield
+    del KERNELS["cpu"]
+
+
+@pytest.mark.parametrize("documents", [False, True])
+@pytest.mark.parametrize("knobs", [{}, {"polar_positions": True}, {"differential": True}])
+def test_any_kernel_gives_the_same_network(stub_flash, documents, knobs):
+    config = having(attention={"document_attention": documents, **knobs}, data={"sequence_length": 96})
+    tokens = with_documents()
+    model = GPT(config, torch.bfloat16)
+    initialise(model, 1)
+    stir(model)
+    found = model.hidden(tokens)
+    stub = KERNELS.pop("cpu")
+    expected = model.hidden(tokens)
+    KERNELS["cpu"] = stub
+    torch.testing.assert_close(found, expected, atol=0.05, rtol=0.05)
+
+
+@pytest.mark.slow  # torch.compile's own start is half a minute
+@pytest.mark.filterwarnings("ignore")
+def test_a_forward_pass_compiles_as_one_graph(stub_flash):
+    from base.presets import PRESETS
+
+    config = PRESETS["challenge_pocket"]()
+    model = GPT(config, torch.bfloat16)
+    initialise(model, 1)
+    tokens = torch.randint(2, 1024, (2, 64))
+    whole = torch.compile(model.hidden, fullgraph=True, backend="eager")
+    torch.testing.assert_close(whole(tokens), model.hidden(tokens))
+    model.looping = False
+    torch.testing.assert_close(whole(tokens), model.hidden(tokens))
 
 
 def with_documents(rows=2, length=96):
@@ -200,13 +254,24 @@ def with_documents(rows=2, length=96):
     return tokens
 
 
-def test_a_document_is_read_as_if_alone():
-    """RoPE knows distances only, so a document in the middle of a row is a document at its start."""
-    config = having(attention={"document_attention": True}, data={"sequence_length": 96})
+POSITIONS = {
+    "rope": {},
+    "partial": {"rope_dims": 4},
+    "ntk": {"rope_scaling": "ntk", "rope_train_length": 32},
+    "yarn": {"rope_scaling": "yarn", "rope_train_length": 32},
+    "pope": {"polar_positions": True},
+    "differential": {"differential": True},
+}
+
+
+@pytest.mark.parametrize("knobs", POSITIONS.values(), ids=POSITIONS)
+def test_a_document_is_read_as_if_alone(knobs):
+    """Positions enter as distances only, so a document in the middle of a row is a document at its start."""
+    config = having(attention={"document_attention": True, **knobs}, data={"sequence_length": 96})
     model, tokens = stir(drawn(config)), with_documents()
     together, apart = model.hidden(tokens), [model.hidden(part) for part in tokens.split((10, 50, 36), dim=1)]
     close(together, torch.cat(apart, dim=1), atol=1e-4)
-    mixed = stir(drawn(having(data={"sequence_length": 96}))).hidden(tokens)
+    mixed = stir(drawn(having(attention=knobs, data={"sequence_length": 96}))).hidden(tokens)
     assert not torch.allclose(mixed[:, 10:], torch.cat(apart[1:], dim=1), atol=1e-2)
 
 
@@ -277,6 +342,17 @@ def test_bigrams_start_silent_and_alive():
     stir(piece)
     expected = piece.scale * (piece.table[hashed(tokens, BIGRAM_PRIMES, 64)] @ piece.projection.weight.T)
     close(piece(tokens, torch.float32), expected)
+
+
+def test_projections_start_as_large_as_their_source_has_them():
+    for gain in (1.0, 22**-0.5):
+        config = having(
+            embed={"bigram_buckets": 64, "bigram_dim": 8, "projection_gain": gain},
+            attention={"ve_layers": ":", "ve_dim": 8},
+        )
+        for piece in (BigramHash(config), ValueEmbedding(config, 16)):
+            weight = fresh(piece).projection.weight
+            close(weight.T @ weight, gain**2 * torch.eye(8))
 
 
 def test_engrams():

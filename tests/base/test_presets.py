@@ -33,6 +33,10 @@ def test_the_numbers_are_those_of_the_reference():
     assert sum(count for parts in LEFT_OUT.values() for count, _ in parts.values()) == 512 * 9 + 9  # #962's gate
 
 
+def test_the_baseline_has_the_challenges_network():
+    assert parameter_counts(GPT(PRESETS["baseline"]()))["total"] == 17_059_912
+
+
 def test_the_challenge_has_the_records_parts():
     """The 1.0611 record has 35,945,671; its lanes also give the eight layers that never run as lanes 6 factors each."""
     assert parameter_counts(GPT(PRESETS["challenge"]()))["total"] == 35_945_671 - 8 * 6
@@ -149,13 +153,14 @@ def slow_forward(config, w, tokens):
     half, stack, lane, join = len(order) // 2, [], None, 0
     for place, layer in enumerate(order):
         scale = 1 / math.sqrt(layer + 1)
+        if residual.parallel_residual == "lanes" and layer == count - 3:
+            lane = x  # both lanes start as x; the skip goes into the first alone (techniques A22)
         if place >= half and stack:
             skip = w[f"skips.weight.{join}"] * stack.pop()
             share = sigmoid(w[f"skips.gate.{join}"]) if residual.unet_skips == "gated" else None
             x = x + skip if share is None else share * x + (1 - share) * skip
             join += 1
         if residual.parallel_residual == "lanes" and layer >= count - 3:
-            lane = x if lane is None else lane
             heard, thought = attend(layer, rms(entry(layer, x)) * scale), think(layer, rms(lane) * scale)
             keep, post = w[f"lanes.{layer}.keep"], w[f"lanes.{layer}.post"]
             x, lane = (

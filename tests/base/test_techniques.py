@@ -17,8 +17,8 @@ from base.model.documents import BOS  # noqa: E402
 from base.model.gpt import GPT  # noqa: E402
 from base.model.layers import initialise  # noqa: E402
 from base.overrides import override  # noqa: E402
-from base.presets import PRESETS, pocket  # noqa: E402
-from base.runtime import Runtime  # noqa: E402
+from base.presets import PRESETS, RECIPES, pocket  # noqa: E402
+from base.runtime import Runtime, generator  # noqa: E402
 from base.techniques import TECHNIQUES  # noqa: E402
 
 SMALL_PRESETS = [name for name in PRESETS if name.endswith("pocket")]
@@ -95,6 +95,33 @@ def test_no_output_depends_on_a_later_token(name):
                 assert torch.equal(before[:, :place], after[:, :place]), (place, new)
                 if not torch.equal(rows[:, place], changed[:, place]):
                     assert not torch.allclose(before[:, place:], after[:, place:]), (place, new)
+
+
+def test_no_output_depends_on_a_later_token_before_the_loop_is_on():
+    model, rows = model_of("challenge_pocket"), tokens()
+    changed = rows.clone()
+    changed[:, 20:] = 3
+    try:
+        model.looping = False
+        assert torch.equal(model.hidden(rows)[:, :20], model.hidden(changed)[:, :20])
+        off = model.hidden(rows)
+    finally:
+        model.looping = True
+    assert not torch.allclose(off, model.hidden(rows), atol=1e-2)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+@torch.no_grad()
+def test_no_output_depends_on_a_later_token_at_full_width(name):
+    model = GPT(PRESETS[name]())
+    for parameter, weight in model.named_parameters():
+        weight.normal_(0.0, 0.05, generator=generator(1, parameter))
+    rows = tokens(1, 24)
+    changed = rows.clone()
+    changed[:, 13:] = (changed[:, 13:] * 7 + 3) % 1024
+    before, after = model.hidden(rows), model.hidden(changed)
+    assert torch.equal(before[:, :13], after[:, :13])
+    assert not torch.allclose(before[:, 13:], after[:, 13:])
 
 
 @pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])

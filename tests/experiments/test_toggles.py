@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from support import TINY
 
 from data.errors import CaddieError
 from experiments.judge import paired
-from experiments.toggles import Account, Sample, markdown, rows, side_by_side, with_knobs
+from experiments.toggles import Account, Sample, markdown, rows, side_by_side, stored, with_knobs
 
 
 def toggles(root: Path, *options: str):
@@ -34,6 +35,7 @@ def test_pairs_are_judged_as_a_paired_t_test_does(differences):
     above = paired([value - found.mean - 1.01 * found.detectable for value in differences])
     assert not below.resolved
     assert above.resolved
+    assert not paired([0.0, 0.0]).resolved
     shifted = [value - found.mean + found.detectable for value in differences]
     assert stats.ttest_1samp(shifted, 0.0).pvalue < 0.05  # what is resolved is also significant
 
@@ -51,12 +53,18 @@ def test_rows_pair_by_seed_and_say_what_is_not_resolved():
     table = markdown(rows(samples))
     assert "| better | -0.4980 | 0.0006 |" in table
     assert "| noisy | not resolved (" in table
+    assert "| better | identical |" in markdown(rows([replace(sample, val_bpb=2.0) for sample in samples]))
 
 
 def test_knobs_reach_the_program_and_nothing_else_does():
     assert with_knobs(TINY.target, {"passes": 2.0}, {"passes"}).environment["PASSES"] == "2"
     with pytest.raises(CaddieError, match="expected names of knobs"):
         with_knobs(TINY.target, {"ld_preload": "x"}, {"passes"})
+    for name in ("path", "ld_preload", "pythonpath", "home"):  # base may call a knob that, the sandbox may not hear it
+        with pytest.raises(CaddieError, match="expected names of knobs"):
+            with_knobs(TINY.target, {name: "x"}, {name})
+    assert with_knobs(TINY.target, {"passes": 1e6}, {"passes"}).environment["PASSES"] == "1000000"
+    assert with_knobs(TINY.target, {"passes": 1234567.25}, {"passes"}).environment["PASSES"] == "1234567.25"
     with pytest.raises(CaddieError, match="fixed by the tier"):
         with_knobs(TINY.target, {"batch_tokens": "1"}, {"batch_tokens"})
 
@@ -78,6 +86,13 @@ def test_what_base_says_of_itself_is_read_with_care(harm, named):
     with pytest.raises(ValidationError) as found:
         Account.model_validate_json(json.dumps(said))
     assert ".".join(map(str, found.value.errors()[0]["loc"])).startswith(named)
+
+
+def test_a_line_that_was_cut_short_is_no_sample(tmp_path):
+    one = Sample("preset", 1, 2.0, 10.0, 100)
+    whole = json.dumps(vars(one)) + "\n"
+    (tmp_path / "samples").write_text(whole + whole[:20])
+    assert stored(tmp_path / "samples") == [one]
 
 
 def test_leaving_early_starts_nothing_more():
@@ -124,8 +139,12 @@ def test_validate_names_the_technique_that_does_not_run(repo):
 
 @pytest.mark.trial
 def test_a_table_of_nonsense_is_one_line(repo):
-    declare(repo, {"evil": {"python_path": "x"}})
+    declare(repo, {"evil": {"nothing": "x"}})
     found = toggles(repo, "--validate")
     assert found.returncode == 2
     assert "expected names of knobs" in found.stdout
+    declare(repo, {"tiny": {"passes": 2}})
+    found = toggles(repo, "--validate")
+    assert found.returncode == 2
+    assert "names of presets" in found.stdout
     assert "Traceback" not in found.stdout + found.stderr
