@@ -50,10 +50,8 @@ def tokens(rows: int = 2, length: int = 48, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", sorted(TECHNIQUES.keys() - START_ONLY - TRAINING_ONLY))
 def test_it_changes_the_output(name):
-    plain, other = (model_of(which).hidden(tokens()) for which in ("pocket", name))
-    assert (plain - other).abs().max() > 1e-3 or not torch.equal(
-        *(model_of(which).logits(plain) for which in ("pocket", name))
-    )
+    plain, other = (model.logits(model.hidden(tokens())) for model in (model_of("pocket"), model_of(name)))
+    assert (plain - other).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(START_ONLY))
