@@ -51,7 +51,7 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
             if 0 < config.run.max_wallclock_seconds <= seconds:
                 break
             scale = schedule.lr_scale(config.run, config.optim, step, seconds)
-            model.looping = schedule.progress(config.run, step, seconds) >= config.residual.loop_start
+            model.reach(schedule.progress(config.run, step, seconds))
             loss = step_loss(*next(batches))
             loss.backward()
             average_gradients(runtime, grads)
@@ -84,7 +84,8 @@ def warm_up(config: Config, runtime: Runtime, model: GPT, step_loss: torch.nn.Mo
     """Compile and fault in the kernels on made-up tokens, with the loop off and on; only gradients move."""
     rows = config.data.batch_tokens // config.data.sequence_length // runtime.world
     tokens = torch.zeros(max(rows, 1), config.data.sequence_length, dtype=torch.int64, device=runtime.device)
-    for model.looping in (False, True) if config.residual.loop_passes > 1 else (True,):
+    for progress in {0.0, config.residual.loop_start} if config.residual.loop_passes > 1 else {1.0}:
+        model.reach(progress)
         step_loss(tokens, tokens).backward()
 
 

@@ -60,6 +60,11 @@ class GPT(nn.Module):
         inside = layers[loop.loop_first : loop.loop_last + 1]
         return layers[: loop.loop_first] + loop.loop_passes * inside + layers[loop.loop_last + 1 :]
 
+    def reach(self, progress: float) -> None:
+        """Switch the loop on once `progress` of training is over; where nothing loops, nothing compiles again."""
+        loop = self.config.residual
+        self.looping = loop.loop_passes == 1 or progress >= loop.loop_start
+
     def embedded(self, tokens: Tensor) -> Tensor:
         """Tokens (B, T) -> the stream before the first layer (B, T, D)."""
         x = F.embedding(tokens, self.embedding).to(self.dtype)

@@ -495,8 +495,13 @@ def test_looped_layers_run_in_the_records_order():
     model = GPT(config)
     assert model.order() == [0, 1, 2, 3, 4, 5, 3, 4, 5, 3, 4, 5, 6, 7, 8, 9, 10]
     assert len(model.skips.weight) == 8
-    model.looping = False
+    model.reach(0.34)
     assert model.order() == list(range(11))
+    model.reach(0.35)
+    assert len(model.order()) == 17
+    plain = GPT(SMALL)
+    plain.reach(0.0)
+    assert plain.looping  # a switch that changes nothing would still make torch.compile start again
 
 
 def test_backout_takes_the_middle_out():
