@@ -121,15 +121,21 @@ def challenge() -> Config:
 
 def pocket_width(recipe: Config) -> Config:
     """The recipe with pocket's width, heads, tokens and horizon; depth, pieces and learning rates stay."""
-    small, narrower = pocket(), recipe.model.model_dim // 64
-    heads = small.model.num_heads
-    grouped = recipe.model.num_heads // recipe.model.num_kv_heads
-    rope_dims = recipe.attention.rope_dims * 32 // (recipe.model.model_dim // recipe.model.num_heads)
+    small = pocket()
+    width, heads = small.model.model_dim, small.model.num_heads
+    narrower, grouped = recipe.model.model_dim // width, recipe.model.num_heads // recipe.model.num_kv_heads
+    head_dim = recipe.model.model_dim // recipe.model.num_heads
     return replace(
         recipe,
         run=small.run,
         data=small.data,
-        model=replace(recipe.model, vocab_size=1024, model_dim=64, num_heads=heads, num_kv_heads=heads // grouped),
+        model=replace(
+            recipe.model,
+            vocab_size=small.model.vocab_size,
+            model_dim=width,
+            num_heads=heads,
+            num_kv_heads=heads // grouped,
+        ),
         embed=replace(
             recipe.embed,
             bigram_buckets=recipe.embed.bigram_buckets // narrower,
@@ -137,7 +143,7 @@ def pocket_width(recipe: Config) -> Config:
         ),
         attention=replace(
             recipe.attention,
-            rope_dims=rope_dims,
+            rope_dims=recipe.attention.rope_dims * (width // heads) // head_dim,
             rope_train_length=small.data.sequence_length // 2,
             ve_dim=recipe.attention.ve_dim // narrower,
         ),
