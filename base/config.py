@@ -36,6 +36,9 @@ class Run:
 class Data:
     batch_tokens: int = knob(524_288, "tokens of one optimiser step, over all ranks")
     sequence_length: int = knob(1024, "tokens of one training sequence")
+    micro_tokens: int = knob(98_304, "most tokens of one forward pass on one rank; a rank's share is cut to fit")
+    order: str = knob("shuffled", "in which windows of the shards come", choices=("shuffled", "strided", "packed"))
+    complementary_alpha: float = knob(0.0, "weigh tokens that bigram counts foresee less; 0 = off (#803)")
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,19 @@ class Optim:
     muon_momentum_start: float = knob(0.85, "momentum at step 0")
     muon_momentum_steps: int = knob(500, "steps until muon_momentum is reached", Range(50, 2000, log=True))
     newton_schulz_steps: int = knob(5, "iterations of the orthogonalisation", Range(3, 7, joint=True))
+    orthogonaliser: str = knob("newton_schulz", "its coefficients", choices=("newton_schulz", "polar_express"))
+    muon_row_norm: bool = knob(False, "rows of Muon's momentum to norm 1 before that (MuonEq-R, #1260)")
+    mousse: bool = knob(False, "Muon in coordinates of even curvature (arXiv 2603.09697)")
+    parallel_muon: bool = knob(False, "ranks share the matrices out instead of all doing all (#399, #549)")
+    late_layers: str = knob("", "layers whose matrices learn at matrix_lr * late_lr_scale, as slices (#850: '5:')")
+    late_lr_scale: float = knob(1.0, "learning rate of their matrices over the others'", Range(0.5, 2.0, log=True))
+    adamw_projections: bool = knob(False, "bigram and value projections to AdamW, at scalar_lr (#1019)")
     beta1: float = knob(0.9, "AdamW", Range(0.7, 0.97))
     beta2: float = knob(0.95, "AdamW", Range(0.8, 0.999))
     grad_clip: float = knob(0.3, "global gradient norm; 0 = off", Range(0.0, 2.0))
+    warmdown: str = knob("linear", "how lr falls", choices=("linear", "fraction", "wsd"))
+    warmdown_share: float = knob(0.75, "fraction, wsd: last share of training over which lr falls", Range(0.1, 1.0))
+    lr_floor: float = knob(0.0, "lr never falls below this share of itself", Range(0.0, 0.2))
     warmdown_iterations: int = knob(
         1200, "last steps, or their time by wallclock, over which lr falls to 0", Range(300, 5000, log=True)
     )
@@ -133,6 +146,14 @@ class Average:
     ema_decay: float = knob(
         0.997, "decay of the averaged weights that are exported; 0 = the last weights", Range(0.9, 0.9995)
     )
+    swa: str = knob(
+        "none", "snapshots to average: late in training, or while lr is low", choices=("none", "late", "tight")
+    )
+    swa_every: int = knob(50, "steps between snapshots")
+    swa_share: float = knob(0.4, "late: last share of training that has snapshots")
+    swa_lr_scale: float = knob(0.2, "tight: snapshots while lr is below this share of itself")
+    swa_weight: float = knob(1.0, "of the snapshots' mean; the rest is the EMA's (#850: 0.3)")
+    swa_of_ema: bool = knob(False, "snapshots of the EMA instead of the weights (#850)")
 
 
 @dataclass(frozen=True)
@@ -141,6 +162,11 @@ class Quant:
     embed_bits: int = knob(8, "bits of embedding tables, 2 to 8", Range(4, 8, joint=True))
     matrix_clip_sigmas: float = knob(0.0, "a matrix row's grid ends at this many deviations; 0 = its largest weight")
     embed_clip_sigmas: float = knob(0.0, "the same for embedding tables")
+    qat: str = knob(
+        "none", "matrices rounded in training: hard with straight gradient, or soft", choices=("none", "ste", "soft")
+    )
+    qat_start: float = knob(0.85, "share of training after which they are; also CROWN-Q's start")
+    crown_q: float = knob(0.0, "strength of CROWN-Q's penalty on wide rows (#962: 0.01)")
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,13 @@ TRAINING_ONLY = "ahead."  # heads that only shape the training loss
 
 def weights_bytes(config: Config, model: GPT) -> bytes:
     """The quantised model, not yet entropy-coded: integers and row scales, except scalars, which stay fp32."""
-    bits = {"matrix": config.quant.matrix_bits, "table": config.quant.embed_bits, "gate": GATE_BITS}
-    clip = {"matrix": config.quant.matrix_clip_sigmas, "table": config.quant.embed_clip_sigmas, "gate": 0.0}
+    quant = config.quant
+    bits = {"matrix": quant.matrix_bits, "table": quant.embed_bits, "gate": GATE_BITS}
+    clip = {"matrix": quant.matrix_clip_sigmas, "table": quant.embed_clip_sigmas, "gate": 0.0}
     arrays = {}
     for name, parameter in model.named_parameters():
-        weight, role = parameter.detach().float().cpu(), parameter.role
+        weight = parameter.detach().float().cpu()
+        role = "matrix" if parameter.role == "projection" else parameter.role
         if name.startswith(TRAINING_ONLY):
             continue
         if role in bits:

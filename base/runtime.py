@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +40,31 @@ class Runtime:
             dist.broadcast(tensor, src=0)
         return tensor
 
+    def agreed(self, number: float) -> float:
+        """Rank 0's number on every rank; from host to host, so that no rank waits for its device."""
+        return float(self.broadcast_(torch.tensor([number], dtype=torch.float64)).numpy()[0])
+
+    def reduce_scatter(self, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Send tensor (B, ...); the call returned gives this rank's (B / world, ...) of the sum over ranks."""
+        share = tensor.new_empty(tensor.size(0) // self.world, *tensor.shape[1:])
+        return arrival(dist.reduce_scatter_tensor(share, tensor, async_op=True), share, tensor)
+
+    def all_gather(self, share: torch.Tensor) -> Callable[[], torch.Tensor]:
+        """Send share (k, ...); the call returned gives (k * world, ...), the shares of all ranks in their order."""
+        share = share.contiguous()
+        whole = share.new_empty(share.size(0) * self.world, *share.shape[1:])
+        return arrival(dist.all_gather_into_tensor(whole, share, async_op=True), whole, share)
+
+
+def arrival(work: dist.Work, received: torch.Tensor, sent: torch.Tensor) -> Callable[[], torch.Tensor]:
+    """What waits for a message (on a GPU its stream does, not the host) and returns it; holds on to what was sent."""
+
+    def wait(sent: torch.Tensor = sent) -> torch.Tensor:
+        work.wait()
+        return received
+
+    return wait
+
 
 def start() -> Runtime:
     """Join the ranks torchrun started (or be the only one) and make arithmetic repeatable."""
@@ -54,7 +80,7 @@ def start() -> Runtime:
         torch.cuda.set_device(device)
         flash.find(device)
     if world > 1:
-        dist.init_process_group("nccl" if cuda else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     return Runtime(rank, world, device, torch.bfloat16 if cuda else torch.float32)
 
 

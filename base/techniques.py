@@ -1,9 +1,11 @@
-"""Every architecture technique by name, as the knobs that switch it on (or, for what pocket has, off) in `pocket`.
+"""Every technique by name, as the knobs that switch it on (or, for what pocket has, off) in `pocket`.
 
 `describe` prints this table; `python -m experiments toggles` smokes and measures each entry alone.
 """
 
-TECHNIQUES: dict[str, dict[str, str | int | float]] = {
+Table = dict[str, dict[str, str | int | float]]
+
+NETWORK: Table = {
     # heads, tying, caps: on in every preset, so alone they are switched off
     "full_heads": {"num_kv_heads": 2},
     "untied_head": {"tie_embeddings": 0},
@@ -55,3 +57,29 @@ TECHNIQUES: dict[str, dict[str, str | int | float]] = {
     # losses
     "tokens_ahead": {"mtp_heads": 1},
 }
+
+# How weights move and what they see: nothing of these is in the artifact's network.
+TRAINING: Table = {
+    # optimiser
+    "polar_express": {"orthogonaliser": "polar_express"},
+    "muon_rows": {"muon_row_norm": 1},
+    "mousse": {"mousse": 1},
+    "split_lr": {"late_layers": "-1:", "late_lr_scale": 1.2},
+    "adamw_projections": {"adamw_projections": 1, "bigram_buckets": 1024, "bigram_dim": 16},
+    "no_clipping": {"grad_clip": 0},
+    # schedule and averages
+    "fraction": {"warmdown": "fraction", "warmdown_share": 0.85, "lr_floor": 0.1},
+    "wsd": {"warmdown": "wsd", "warmdown_share": 0.5},
+    "swa": {"swa": "late", "swa_every": 10},
+    "tight_swa": {"swa": "tight", "swa_every": 5, "swa_weight": 0.3, "swa_of_ema": 1},
+    # the grid, in training; at 5 bits, where it matters
+    "five_bits": {"matrix_bits": 5},
+    "qat": {"matrix_bits": 5, "qat": "ste"},
+    "soft_qat": {"matrix_bits": 5, "qat": "soft"},
+    "crown_q": {"matrix_bits": 5, "crown_q": 0.01},
+    # data
+    "strided": {"order": "strided"},
+    "packed": {"order": "packed"},
+    "complementary": {"complementary_alpha": 0.5},
+}
+TECHNIQUES = {**NETWORK, **TRAINING}

@@ -2,9 +2,12 @@
 
 import json
 import time
+from collections import deque
 from pathlib import Path
+from typing import TextIO
 
 import torch
+from torch import Tensor
 
 from base.config import Config
 from base.model import flash
@@ -12,13 +15,61 @@ from base.model.gpt import GPT
 from base.model.layers import initialise
 from base.optim import schedule
 from base.optim.averaging import Average
-from base.optim.groups import optimisers
+from base.optim.optimiser import Optimiser
+from base.quant.rounding import Rounding
 from base.runtime import Runtime
 from base.tokens import loader, shards
+from base.tokens.complementary import Complement
 
 
 class NotFinite(ArithmeticError):
     """The training loss stopped being a number."""
+
+
+class Trainer:
+    """One model in training: what a step moves, and the step."""
+
+    def __init__(self, config: Config, runtime: Runtime):
+        self.config, self.runtime = config, runtime
+        self.model = GPT(config, runtime.dtype)
+        initialise(self.model, config.run.seed)
+        self.model.to(runtime.device)
+        self.optimiser = Optimiser(config, self.model, runtime)
+        self.rounding = Rounding(config.quant, self.model, runtime.device)
+        self.pieces = loader.micro_batches(config.data, runtime.world)
+        self.loss = torch.compile(self.model, dynamic=False) if config.run.compile else self.model
+
+    def reach(self, progress: float) -> None:
+        """Switch on what starts after a share of training; of each combination torch.compile makes a program."""
+        self.model.reach(progress)
+        self.rounding.reach(progress)
+
+    def step(self, batch: loader.Batch, weights: Tensor | None, lr_scale: float, momentum: float) -> Tensor:
+        """One optimiser step on this rank's share of a batch, both (B, T); returns its mean loss."""
+        total = torch.zeros((), device=self.runtime.device)
+        weights = (weights,) if weights is not None else ()
+        for piece in zip(*(part.chunk(self.pieces) for part in (*batch, *weights)), strict=True):
+            loss = self.loss(*piece)
+            (loss / (self.pieces * self.runtime.world)).backward()
+            total += loss.detach()
+        if self.rounding.late and self.config.quant.crown_q:
+            self.optimiser.penalise()
+        self.optimiser.step(lr_scale, momentum)
+        return total / self.pieces
+
+    def warm_up(self) -> None:
+        """Compile and fault in every program of the run on made-up tokens; the state comes back bit for bit."""
+        config, weigh = self.config, bool(self.config.data.complementary_alpha)
+        starts = {0.0} | ({config.residual.loop_start} if config.residual.loop_passes > 1 else set())
+        starts |= {config.quant.qat_start} if config.quant.qat != "none" else set()
+        before = [tensor.clone() for tensor in self.optimiser.state()]
+        rows = loader.sequences(config.data, self.runtime.world) // self.runtime.world
+        tokens = torch.zeros(rows, config.data.sequence_length, dtype=torch.int64, device=self.runtime.device)
+        for start in sorted(starts):
+            self.reach(start)
+            self.step((tokens, tokens), torch.ones_like(tokens, dtype=torch.float32) if weigh else None, 1.0, 0.9)
+        for tensor, value in zip(self.optimiser.state(), before, strict=True):
+            tensor.copy_(value)
 
 
 def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
@@ -26,48 +77,63 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
 
     The clock is the data: everything before OUT/ready is untimed, everything after DATA/train appears is timed.
     """
-    model = GPT(config, runtime.dtype)
-    initialise(model, config.run.seed)
-    model.to(runtime.device)
-    weights = list(model.parameters())
-    for weight in weights:  # kept from step to step: a part that is not in use yet has a gradient of zero, not none
-        weight.grad = torch.zeros_like(weight)
-    grads = [weight.grad for weight in weights]
-    muon, adamws = optimisers(config, model, runtime.dtype)
-    average = Average(model, config.average.ema_decay)
-    step_loss = torch.compile(model) if config.run.compile else model
+    trainer = Trainer(config, runtime)
     for hint in filter(None, (flash.advice(runtime.device), unfused(config, runtime))):
         runtime.log(hint)
-    warm_up(config, runtime, model, step_loss)
-    torch._foreach_zero_(grads)
+    trainer.warm_up()
+    average = Average(config.average, trainer.optimiser.storage.weights)
+    alpha = config.data.complementary_alpha
+    complement = Complement(alpha, config.model.vocab_size, runtime) if alpha else None
     announce_and_wait(runtime, data, out)
 
-    started = time.perf_counter()
-    batches = loader.batches(config, runtime, shards.read(data / "train", "fineweb_train_*.bin"))
-    step = 0
+    clock = Clock(config, runtime)
+    batches = loader.batches(config, runtime, shards.mapped(data / "train", "fineweb_train_*.bin"))
     with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open("/dev/null", "w") as metrics:
-        while step < config.run.iterations:
-            seconds = clock(config, runtime, started)
+        for step in range(config.run.iterations):
+            seconds = clock.seconds()
             if 0 < config.run.max_wallclock_seconds <= seconds:
                 break
+            progress = schedule.progress(config.run, step, seconds)
             scale = schedule.lr_scale(config.run, config.optim, step, seconds)
-            model.reach(schedule.progress(config.run, step, seconds))
-            loss = step_loss(*next(batches))
-            loss.backward()
-            average_gradients(runtime, grads)
-            if config.optim.grad_clip > 0:
-                torch.nn.utils.clip_grad_norm_(weights, config.optim.grad_clip)
-            muon.step(scale, schedule.muon_momentum(config.optim, step))
-            for adamw in adamws:
-                adamw.step(scale)
-            torch._foreach_zero_(grads)
-            average.update(step)
-            step += 1
-            if step % config.run.log_every == 0 or step == config.run.iterations:
-                record(config, runtime, metrics, step, loss, time.perf_counter() - started, scale)
-    average.apply()
-    model.looping = True
-    return model
+            trainer.reach(progress)
+            batch = next(batches)
+            weights = complement.weights(*batch) if complement else None
+            loss = trainer.step(batch, weights, scale, schedule.muon_momentum(config.optim, step))
+            average.update(step, progress, scale)
+            clock.step()
+            if (step + 1) % config.run.log_every == 0 or step + 1 == config.run.iterations:
+                record(config, runtime, metrics, step + 1, loss, clock, scale)
+    if said := average.apply():
+        runtime.log(said)
+    trainer.model.reach(1.0)
+    return trainer.model
+
+
+class Clock:
+    """Seconds since the data came; under a wallclock limit rank 0's for all, or ranks would stop at different steps.
+
+    The host runs at most LAG steps ahead of a GPU, so that its clock tells what the GPU has done, and neither ever
+    waits for the other to run dry.
+    """
+
+    LAG = 2
+
+    def __init__(self, config: Config, runtime: Runtime):
+        self.limited, self.runtime = config.run.max_wallclock_seconds > 0, runtime
+        self.events: deque = deque()
+        self.started = time.perf_counter()
+
+    def here(self) -> float:
+        return time.perf_counter() - self.started
+
+    def seconds(self) -> float:
+        return self.runtime.agreed(self.here()) if self.limited and self.runtime.world > 1 else self.here()
+
+    def step(self) -> None:
+        if self.runtime.device.type == "cuda":
+            self.events.append(torch.cuda.current_stream().record_event())
+            if len(self.events) > self.LAG:
+                self.events.popleft().synchronize()
 
 
 def unfused(config: Config, runtime: Runtime) -> str | None:
@@ -80,15 +146,6 @@ def unfused(config: Config, runtime: Runtime) -> str | None:
     )
 
 
-def warm_up(config: Config, runtime: Runtime, model: GPT, step_loss: torch.nn.Module) -> None:
-    """Compile and fault in the kernels on made-up tokens, with the loop off and on; only gradients move."""
-    rows = config.data.batch_tokens // config.data.sequence_length // runtime.world
-    tokens = torch.zeros(max(rows, 1), config.data.sequence_length, dtype=torch.int64, device=runtime.device)
-    for progress in {0.0, config.residual.loop_start} if config.residual.loop_passes > 1 else {1.0}:
-        model.reach(progress)
-        step_loss(tokens, tokens).backward()
-
-
 def announce_and_wait(runtime: Runtime, data: Path, out: Path) -> None:
     runtime.barrier()
     if runtime.rank == 0:
@@ -98,28 +155,13 @@ def announce_and_wait(runtime: Runtime, data: Path, out: Path) -> None:
     runtime.barrier()
 
 
-def clock(config: Config, runtime: Runtime, started: float) -> float:
-    """Seconds so far; under a wallclock limit rank 0's for all, or ranks would stop and decay at different steps."""
-    seconds = time.perf_counter() - started
-    if config.run.max_wallclock_seconds <= 0 or runtime.world == 1:
-        return seconds
-    return runtime.broadcast_(torch.tensor([seconds], dtype=torch.float64, device=runtime.device)).item()
-
-
-def average_gradients(runtime: Runtime, grads: list[torch.Tensor]) -> None:
-    """Mean over ranks, all parameters in one message."""
-    if runtime.world == 1:
-        return
-    flat = runtime.sum_(torch.cat([grad.flatten() for grad in grads])) / runtime.world
-    parts = flat.split([grad.numel() for grad in grads])
-    torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])
-
-
-def record(config: Config, runtime: Runtime, metrics, step: int, loss, seconds: float, lr_scale: float) -> None:
-    value = runtime.sum_(loss.detach().float()).item() / runtime.world
+def record(
+    config: Config, runtime: Runtime, metrics: TextIO, step: int, loss: Tensor, clock: Clock, lr_scale: float
+) -> None:
+    value = runtime.sum_(loss.float()).item() / runtime.world
     if value != value or value in (float("inf"), float("-inf")):
         raise NotFinite(f"train_loss is {value} at step {step}")
-    tokens = step * config.data.batch_tokens
+    tokens, seconds = step * config.data.batch_tokens, clock.here()  # the line above has waited for the GPU
     line = {"step": step, "loss": value, "seconds": round(seconds, 4), "tokens": tokens, "lr_scale": lr_scale}
     metrics.write(json.dumps(line) + "\n")
     milliseconds = 1000 * seconds

@@ -128,14 +128,16 @@ class GPT(nn.Module):
     def output(self) -> Tensor:
         return self.embedding if self.head is None else self.head
 
-    def forward(self, tokens: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss in nats of targets (B, T), each given the tokens (B, T) up to its place."""
+    def forward(self, tokens: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean loss in nats of targets (B, T), each given the tokens (B, T) up to its place, times `weights` if any."""
         hidden = self.hidden(tokens)
-        loss = self.cross_entropy(hidden.flatten(0, 1), self.output, targets.flatten())
+        weights = None if weights is None else weights.flatten()
+        loss = self.cross_entropy(hidden.flatten(0, 1), self.output, targets.flatten(), weights)
         return loss if self.ahead is None else loss + self.ahead(hidden, targets, self.cross_entropy)
 
-    def cross_entropy(self, hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-        return softcapped_cross_entropy(hidden, head, targets, self.config.model.softcap, self.config.run.fused_loss)
+    def cross_entropy(self, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        cap, fused = self.config.model.softcap, self.config.run.fused_loss
+        return softcapped_cross_entropy(hidden, head, targets, cap, fused, weights)
 
 
 def check_combination(config: Config) -> None:
@@ -153,6 +155,8 @@ def check_combination(config: Config) -> None:
         raise ValueError("hybrid_norm has a norm between attention and MLP, parallel_residual no between: choose one")
     if config.run.fused_mlp and config.model.activation != "leaky_relu2":
         raise ValueError(f"fused_mlp is for leaky_relu2, got activation {config.model.activation}")
+    if config.run.fused_loss and config.data.complementary_alpha:
+        raise ValueError("fused_loss has no weights by token, complementary_alpha needs them: choose one")
     if config.run.fused_loss and not config.model.softcap:
         raise ValueError("fused_loss is for capped logits, got softcap 0")
     if lanes and residual.hyper_streams:

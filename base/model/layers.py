@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from base.runtime import generator
 
 Fill = Callable[[Tensor, torch.Generator], object]  # fills a tensor in place
-# What a parameter is decides how it moves (optim/groups.py) and what its artifact keeps of it (export.py).
-ROLES = ("matrix", "table", "gate", "scalar")
+# What a parameter is decides how it moves (optim/optimiser.py) and what its artifact keeps of it (export.py).
+ROLES = ("matrix", "projection", "table", "gate", "scalar")
 
 
 def parameter(*shape: int, init: Fill, role: str = "scalar") -> nn.Parameter:
@@ -61,14 +61,23 @@ def initialise(model: nn.Module, seed: int) -> None:
 
 
 class Linear(nn.Module):
-    """y = x W^T without bias; the fp32 weight (out, in), orthogonal unless said, is cast to the dtype of x."""
+    """y = x W^T without bias; the fp32 weight (out, in), orthogonal unless said, is cast to the dtype of x.
 
-    def __init__(self, inputs: int, outputs: int, init: Fill | None = None):
+    `rounding` (quant/rounding.py) is what training may set between the weight and the product.
+    """
+
+    rounding: Callable[[Tensor], Tensor] | None = None
+
+    def __init__(self, inputs: int, outputs: int, init: Fill | None = None, role: str = "matrix"):
         super().__init__()
-        self.weight = parameter(outputs, inputs, init=init or orthogonal(), role="matrix")
+        self.weight = parameter(outputs, inputs, init=init or orthogonal(), role=role)
 
-    def forward(self, x):
-        return F.linear(x, self.weight.to(x.dtype))
+    def cast(self, dtype: torch.dtype) -> Tensor:
+        """The weight as a product reads it."""
+        return (self.weight if self.rounding is None else self.rounding(self.weight)).to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.cast(x.dtype))
 
 
 def rms_norm(x: Tensor) -> Tensor:

@@ -16,20 +16,27 @@ def softcap(z: Tensor, cap: float) -> Tensor:
     return cap * torch.tanh(z / cap) if cap else z
 
 
-def softcapped_cross_entropy(hidden: Tensor, head: Tensor, targets: Tensor, cap: float, fused: bool = False) -> Tensor:
-    """hidden (N, D), head (V, D), targets (N,) -> mean loss in nats; `fused` by the Triton kernel on a GPU."""
-    if fused and hidden.is_cuda and cap:
+def softcapped_cross_entropy(
+    hidden: Tensor, head: Tensor, targets: Tensor, cap: float, fused: bool = False, weights: Tensor | None = None
+) -> Tensor:
+    """hidden (N, D), head (V, D), targets (N,) -> mean loss in nats; `fused` by the Triton kernel on a GPU.
+
+    With `weights` (N,) it is the mean of weight times loss.
+    """
+    if fused and hidden.is_cuda and cap and weights is None:
         from base.model.kernels.loss import fused_cross_entropy  # Triton, which a CPU does not have
 
         return fused_cross_entropy(hidden @ head.to(hidden.dtype).T, targets, cap)
-    return SoftcappedCrossEntropy.apply(hidden, head, targets, cap)
+    return SoftcappedCrossEntropy.apply(hidden, head, targets, cap, weights)
 
 
 class SoftcappedCrossEntropy(torch.autograd.Function):
     """hidden (N, D), embedding (V, D), targets (N,) -> mean loss in nats; c*tanh(h E^T / c) in fp32, c = 0: no cap."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, embedding: Tensor, targets: Tensor, cap: float) -> Tensor:
+    def forward(
+        ctx, hidden: Tensor, embedding: Tensor, targets: Tensor, cap: float, weights: Tensor | None = None
+    ) -> Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         grad_hidden = torch.empty_like(hidden)
         grad_embedding = torch.zeros(embedding.shape, dtype=torch.float32, device=hidden.device)
@@ -42,11 +49,13 @@ class SoftcappedCrossEntropy(torch.autograd.Function):
             logits = tanh * cap if cap else z - z.amax(dim=1, keepdim=True)
             exponentials = logits.exp()
             normaliser = exponentials.sum(dim=1, keepdim=True)
-            total += (normaliser.log() - logits.gather(1, wanted)).sum()
+            losses = normaliser.log() - logits.gather(1, wanted)
+            share = None if weights is None else weights[start : start + CHUNK_ROWS, None]
+            total += (losses if share is None else losses * share).sum()
             grad = exponentials.div_(normaliser).scatter_add_(1, wanted, -torch.ones_like(normaliser))
             if cap:
                 grad.mul_(tanh.square_().neg_().add_(1.0))  # d softcap(z) / dz = 1 - tanh^2
-            grad = grad.to(hidden.dtype)
+            grad = (grad if share is None else grad.mul_(share)).to(hidden.dtype)
             grad_hidden[start : start + CHUNK_ROWS] = grad @ head
             grad_embedding += (grad.T @ rows).float()
         ctx.save_for_backward(grad_hidden.div_(len(hidden)), grad_embedding.div_(len(hidden)))
@@ -55,4 +64,4 @@ class SoftcappedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_loss: Tensor):
         grad_hidden, grad_embedding = ctx.saved_tensors
-        return grad_hidden * grad_loss.to(grad_hidden.dtype), grad_embedding * grad_loss, None, None
+        return grad_hidden * grad_loss.to(grad_hidden.dtype), grad_embedding * grad_loss, None, None, None

@@ -31,7 +31,7 @@ class MLP(nn.Module):
         if self.fused and x.is_cuda and self.activation == "leaky_relu2":
             from base.model.kernels.mlp import fused_mlp  # Triton, which a CPU does not have
 
-            return fused_mlp(x, self.up.weight.to(x.dtype), self.down.weight.to(x.dtype), self.slope)
+            return fused_mlp(x, self.up.cast(x.dtype), self.down.cast(x.dtype), self.slope)
         return self.down(self.activated(x))
 
     def activated(self, x: Tensor) -> Tensor:

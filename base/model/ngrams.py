@@ -36,7 +36,7 @@ class BigramHash(nn.Module):
         super().__init__()
         self.table = parameter(config.embed.bigram_buckets, config.embed.bigram_dim, init=constant(0.0), role="table")
         gain = config.embed.projection_gain
-        self.projection = Linear(config.embed.bigram_dim, config.model.model_dim, init=orthogonal(gain))
+        self.projection = Linear(config.embed.bigram_dim, config.model.model_dim, orthogonal(gain), "projection")
         self.scale = parameter(1, init=constant(0.05))
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:
@@ -56,7 +56,7 @@ class EngramLite(nn.Module):
         dim, width = config.model.model_dim, config.embed.engram_dim
         self.buckets = config.embed.engram_buckets
         self.table = parameter(len(ENGRAM_PRIMES) * self.buckets, width, init=constant(0.0), role="table")
-        self.projection = Linear(len(ENGRAM_PRIMES) * width, dim)
+        self.projection = Linear(len(ENGRAM_PRIMES) * width, dim, role="projection")
         self.gate = Linear(dim, dim, init=constant(0.0))
 
     def forward(self, tokens: Tensor, x: Tensor) -> Tensor:

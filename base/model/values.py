@@ -18,7 +18,7 @@ class ValueEmbedding(nn.Module):
         super().__init__()
         dim = config.attention.ve_dim
         self.table = parameter(config.model.vocab_size, dim, init=normal(0.01), role="table")
-        self.projection = Linear(dim, kv_dim, init=orthogonal(config.embed.projection_gain))
+        self.projection = Linear(dim, kv_dim, orthogonal(config.embed.projection_gain), "projection")
         self.scale = parameter(1, init=constant(0.1))
 
     def forward(self, tokens: Tensor, dtype: torch.dtype) -> Tensor:

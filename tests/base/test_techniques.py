@@ -19,7 +19,7 @@ from base.model.layers import initialise  # noqa: E402
 from base.overrides import override  # noqa: E402
 from base.presets import PRESETS, RECIPES, pocket  # noqa: E402
 from base.runtime import Runtime, generator  # noqa: E402
-from base.techniques import TECHNIQUES  # noqa: E402
+from base.techniques import NETWORK  # noqa: E402
 
 SMALL_PRESETS = [name for name in PRESETS if name.endswith("pocket")]
 # Techniques that say what a piece starts as, or that shape the training loss alone: no new output to look for.
@@ -28,8 +28,8 @@ TRAINING_ONLY = {"tokens_ahead"}
 
 
 def config_of(name: str):
-    if name in TECHNIQUES:
-        return override(pocket(), {knob: str(value) for knob, value in TECHNIQUES[name].items()})
+    if name in NETWORK:
+        return override(pocket(), {knob: str(value) for knob, value in NETWORK[name].items()})
     return PRESETS[name]()
 
 
@@ -48,7 +48,7 @@ def tokens(rows: int = 2, length: int = 48, seed: int = 0) -> torch.Tensor:
     return draw
 
 
-@pytest.mark.parametrize("name", sorted(TECHNIQUES.keys() - START_ONLY - TRAINING_ONLY))
+@pytest.mark.parametrize("name", sorted(NETWORK.keys() - START_ONLY - TRAINING_ONLY))
 def test_it_changes_the_output(name):
     plain, other = (model.logits(model.hidden(tokens())) for model in (model_of("pocket"), model_of(name)))
     assert (plain - other).abs().max() > 1e-3
@@ -69,7 +69,7 @@ def test_tokens_ahead_change_the_loss_alone():
     assert not torch.equal(plain(tokens(), tokens(seed=1)), other(tokens(), tokens(seed=1)))
 
 
-@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+@pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
 def test_every_parameter_receives_a_gradient(name):
     model = model_of(name)
     model.zero_grad()
@@ -79,7 +79,7 @@ def test_every_parameter_receives_a_gradient(name):
         assert weight.grad.abs().sum() > 0, parameter
 
 
-@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+@pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
 def test_no_output_depends_on_a_later_token(name):
     model, rows = model_of(name), tokens()
     with torch.no_grad():
@@ -122,14 +122,14 @@ def test_no_output_depends_on_a_later_token_at_full_width(name):
     assert not torch.allclose(before[:, 13:], after[:, 13:])
 
 
-@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+@pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
 def test_a_row_is_no_other_rows_business(name):
     model, rows = model_of(name), tokens()
     with torch.no_grad():
         torch.testing.assert_close(model.hidden(rows)[:1], model.hidden(rows[:1]), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*TECHNIQUES, *SMALL_PRESETS])
+@pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
 def test_an_artifact_gives_back_the_scorer(name):
     """At 8 bits and after one trip the second is exact: the architecture travels whole."""
     config, model = config_of(name), model_of(name)

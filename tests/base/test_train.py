@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from support import ROOT
 
@@ -59,6 +58,43 @@ def test_two_ranks_see_the_same_batches_and_repeat_themselves(tiny_corpus, tmp_p
     assert train(tiny_corpus, tmp_path / "two again", ranks=2) == (weights, losses)
 
 
+EVERYTHING = {
+    "PARALLEL_MUON": "1",
+    "MUON_ROW_NORM": "1",
+    "LATE_LAYERS": "1:",
+    "LATE_LR_SCALE": "1.5",
+    "COMPLEMENTARY_ALPHA": "0.5",
+    "ORDER": "strided",
+    "CROWN_Q": "0.01",
+    "SWA": "late",
+    "MICRO_TOKENS": "128",
+}
+
+
+@pytest.mark.parametrize(
+    ("knobs", "steps"),
+    [
+        pytest.param({}, 20, id="replicated Muon"),
+        pytest.param({"PARALLEL_MUON": "1"}, 20, id="Parallel Muon"),
+        pytest.param(EVERYTHING, 20, id="everything"),
+        pytest.param({"PARALLEL_MUON": "1", "MOUSSE": "1"}, 4, id="Mousse"),  # its eigenvectors magnify rounding
+    ],
+)
+def test_two_ranks_train_as_one_does(tiny_corpus, tmp_path, knobs, steps):
+    """Both Muons: reduction, clipping, shared and padded banks (three layers), gathered updates."""
+    _, alone = train(tiny_corpus, tmp_path / "one", ITERATIONS=str(steps), **knobs)
+    _, together = train(tiny_corpus, tmp_path / "two", ranks=2, ITERATIONS=str(steps), **knobs)
+    assert together == pytest.approx(alone, abs=1e-5)
+    assert alone[-1] < alone[0] - 0.5 or steps < 20
+
+
+def test_ranks_with_a_wallclock_limit_stop_together(tiny_corpus, tmp_path):
+    """The clock goes by rank 0's; two ranks that stopped at different steps would wait for each other for ever."""
+    limits = {"ITERATIONS": "100000", "MAX_WALLCLOCK_SECONDS": "1.5", "LOG_EVERY": "1"}
+    _, losses = train(tiny_corpus, tmp_path / "two", ranks=2, **limits)
+    assert 1 < len(losses) < 100_000
+
+
 def test_losses_fall(reference):
     assert reference[1][-1] < reference[1][0] - 0.05
 
@@ -101,29 +137,6 @@ def test_describe_lists_knobs_presets_and_parameters():
     assert {"baseline", "pocket", "challenge", "seed_569", "seed_569_pocket"} <= set(found["presets"])
     assert {"xsa", "recurrence"} <= set(found["techniques"])
     assert found["parameters"]["total"] == 176_902
-
-
-def test_batches_visit_each_window_once_for_any_rank_count():
-    import torch
-
-    from base import runtime
-    from base.presets import pocket
-    from base.tokens.loader import batches
-
-    stream = np.arange(128 * 64 + 1, dtype=np.uint16)
-    seen = {}
-    for world in (1, 2, 4):
-        steps = []
-        for rank in range(world):
-            here = runtime.Runtime(rank, world, torch.device("cpu"), torch.float32)
-            source = batches(pocket(), here, stream)
-            steps.append([next(source) for _ in range(4)])
-        tokens = [torch.cat([steps[rank][i][0][:, 0] for rank in range(world)]) for i in range(4)]
-        targets = [torch.cat([steps[rank][i][1][:, 0] for rank in range(world)]) for i in range(4)]
-        assert all(torch.equal(t + 1, y) for t, y in zip(tokens, targets, strict=True))
-        seen[world] = [sorted(step.tolist()) for step in tokens]
-    assert seen[1] == seen[2] == seen[4]
-    assert sorted(sum(seen[1], [])) == list(range(0, 128 * 64, 128))
 
 
 def test_packing_needs_no_torch(reference, tmp_path):

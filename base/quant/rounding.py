@@ -1,0 +1,65 @@
+"""Training that meets the export's grid: quantisation-aware rounding of the matrices (QAT) and CROWN-Q's penalty."""
+
+import torch
+from torch import Tensor, nn
+
+from base.config import Quant
+from base.model.layers import Linear
+from base.quant import grids
+
+SHARPEST = 16.0  # of soft rounding, reached at the end; 1 is near identity
+
+
+class Rounding:
+    """Weights (R, C) as the matrices' products see them: rounded to the export's own grid once `qat_start` is over.
+
+    ste: hard rounding whose gradient is the identity (straight-through estimator, arXiv 1308.3432)
+    soft: floor(y) + 1/2 + tanh(a (y - floor(y) - 1/2)) / (2 tanh(a / 2)), differentiable; a rises from 1, near
+        identity, to SHARPEST, near hard rounding (arXiv 2006.09952). #850's form lets go of the grid as its a rises.
+
+    `on` is a plain flag that torch.compile guards: both programs are compiled before the clock starts. The seeds' class
+    attribute was folded into the first program, and their QAT never ran (#315). The sharpness is a tensor, so that
+    it moves without a new program and without waiting for the device.
+    """
+
+    def __init__(self, quant: Quant, model: nn.Module, device: torch.device):
+        self.quant, self.late, self.on = quant, False, False
+        self.sharpness = torch.ones((), device=device)
+        if quant.qat != "none":
+            for module in model.modules():
+                if isinstance(module, Linear):
+                    module.rounding = self
+
+    def reach(self, progress: float) -> None:
+        """Switch on, and sharpen, as training gets on."""
+        self.late = progress >= self.quant.qat_start
+        self.on = self.late and self.quant.qat != "none"
+        if self.on and self.quant.qat == "soft":
+            share = (progress - self.quant.qat_start) / max(1.0 - self.quant.qat_start, 1e-9)
+            self.sharpness.fill_(1.0 + (SHARPEST - 1.0) * min(share, 1.0))
+
+    def __call__(self, weight: Tensor) -> Tensor:
+        if not self.on:
+            return weight
+        top, scales = grids.grid(weight.detach(), self.quant.matrix_bits, self.quant.matrix_clip_sigmas)
+        scales = scales.float()[:, None]
+        if self.quant.qat == "soft":
+            return soft_round((weight / scales).clamp(-top, top), self.sharpness) * scales
+        rounded = (weight.detach() / scales).round().clamp(-top, top) * scales
+        return weight + (rounded - weight.detach())
+
+
+def soft_round(y: Tensor, sharpness: Tensor) -> Tensor:
+    floor = y.detach().floor()
+    return floor + 0.5 + torch.tanh(sharpness * (y - floor - 0.5)) / (2.0 * torch.tanh(sharpness / 2.0))
+
+
+def crown_q_gradient(weights: Tensor, bits: int, strength: float) -> Tensor:
+    """Of strength/12 sum over matrices of mean_ij(w_ij^2 d_i^2), d_i = max_j |w_ij| / top a constant (#692, #962).
+
+    weights (B, m, n) -> (B, m, n): a weight decay that is stronger in rows of wide range. It goes past the compiled
+    loss straight into the gradients. At #962's strength of .01 it is about 1e-9 of the loss's own (dev/LOG.md).
+    """
+    top, (rows, columns) = grids.top(bits), weights.shape[-2:]
+    step = weights.abs().amax(dim=-1, keepdim=True) / top
+    return weights * step.square() * (strength / (6.0 * rows * columns))

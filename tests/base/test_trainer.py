@@ -1,0 +1,167 @@
+"""A training step in one process: warm-up that leaves no trace, equal pieces, no waiting, no loop over parameters."""
+
+import dataclasses
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytestmark = pytest.mark.torch
+
+from small_model import SMALL  # noqa: E402
+
+from base.config import Optim, Quant  # noqa: E402
+from base.overrides import override  # noqa: E402
+from base.presets import pocket  # noqa: E402
+from base.runtime import Runtime  # noqa: E402
+from base.techniques import TECHNIQUES, TRAINING  # noqa: E402
+from base.tokens.complementary import Complement  # noqa: E402
+from base.train import Trainer, train  # noqa: E402
+from data.shards import write_shard  # noqa: E402
+
+HERE = Runtime(0, 1, torch.device("cpu"), torch.float32)
+
+
+def with_knobs(config=SMALL, **knobs):
+    return override(config, {name: str(value) for name, value in knobs.items()})
+
+
+def batch(config, seed=0):
+    rows = config.data.batch_tokens // config.data.sequence_length
+    shape = (rows, config.data.sequence_length + 1)
+    drawn = torch.randint(config.model.vocab_size, shape, generator=torch.Generator().manual_seed(seed))
+    return drawn[:, :-1], drawn[:, 1:]
+
+
+@pytest.mark.parametrize("knobs", [{}, {"mousse": 1, "qat": "soft", "loop_passes": 2, "loop_first": 0, "loop_last": 0}])
+def test_warm_up_leaves_weights_and_optimiser_bit_for_bit(knobs):
+    warm, cold = (Trainer(with_knobs(**knobs), HERE) for _ in range(2))
+    warm.warm_up()
+    for one, other in zip(warm.optimiser.state(), cold.optimiser.state(), strict=True):
+        assert torch.equal(one, other)
+    for seed in range(3):
+        losses = []
+        for trainer in (warm, cold):
+            trainer.reach(seed / 3)
+            losses.append(trainer.step(batch(SMALL, seed), None, 1.0, 0.9))
+        assert torch.equal(*losses)
+    for one, other in zip(warm.optimiser.state(), cold.optimiser.state(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_warm_up_runs_every_program_of_the_run():
+    config = with_knobs(qat="ste", qat_start=0.8, loop_passes=2, loop_first=0, loop_last=0, loop_start=0.3)
+    trainer, seen = Trainer(config, HERE), []
+    forward = trainer.loss
+    trainer.loss = lambda *piece: seen.append((trainer.model.looping, trainer.rounding.on)) or forward(*piece)
+    trainer.warm_up()
+    assert seen == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_pieces_add_up_to_the_whole_batch(alpha):
+    trainers = [Trainer(with_knobs(micro_tokens=micro), HERE) for micro in (10**6, 64)]
+    assert [trainer.pieces for trainer in trainers] == [1, 4]
+    weights = torch.rand(4, 64, generator=torch.Generator().manual_seed(0)) if alpha else None
+    for seed in range(3):
+        losses = [trainer.step(batch(SMALL, seed), weights, 1.0, 0.9) for trainer in trainers]
+        torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(*(trainer.optimiser.storage.weights for trainer in trainers), atol=1e-3, rtol=1e-3)
+
+
+def calls(work):
+    """ATen operations of the work as (who called it, itself); the first is "" for what Python called."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        work()
+    found = [event for event in profile.events() if event.name.startswith("aten::")]
+    return Counter((event.cpu_parent.name if event.cpu_parent else "", event.name) for event in found)
+
+
+@pytest.mark.parametrize("knobs", [{}, {"muon_row_norm": 1, "swa": "late"}])
+def test_an_optimiser_step_costs_as_many_calls_for_six_layers_as_for_two(knobs):
+    found = []
+    for layers in (2, 6):
+        trainer = Trainer(with_knobs(num_layers=layers, **knobs), HERE)
+        seen = calls(lambda trainer=trainer: trainer.optimiser.step(1.0, 0.9))
+        found.append({name: count for (caller, name), count in seen.items() if not caller})
+    assert found[0] == found[1]
+    assert 0 < sum(found[0].values()) < 300
+
+
+@pytest.mark.parametrize("knobs", [{}, {"qat": "soft", "qat_start": 0, "crown_q": 0.01, "complementary_alpha": 0.5}])
+def test_a_run_waits_for_the_device_only_where_it_logs(tmp_path, knobs):
+    """Each `.item()` is a wait on a GPU; twenty steps with two lines of metrics have two.
+
+    The fused AdamW reads its step count by one on a CPU; its CUDA kernel reads it on the device.
+    """
+    config = with_knobs(iterations=20, log_every=10, swa="tight", swa_every=2, **knobs)
+    (tmp_path / "train").mkdir()
+    tokens = np.random.default_rng(0).integers(0, 97, 10_000)
+    write_shard(tmp_path / "train" / "fineweb_train_000000.bin", tokens)
+    found = calls(lambda: train(config, HERE, tmp_path, tmp_path))
+    waits = {"aten::item", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::_unique2"}
+    callers = {caller: count for (caller, name), count in found.items() if name in waits}
+    assert callers.pop("aten::_fused_adamw_") > 0
+    assert sum(callers.values()) == len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("name", sorted(TRAINING.keys() - {"five_bits"}))  # which is of the export alone
+def test_every_technique_of_training_changes_the_result(name, tmp_path):
+    """The same seed with and without, through the whole loop: other weights, and they still learn."""
+    (tmp_path / "train").mkdir()
+    random = np.random.default_rng(0)
+    for shard in range(3):
+        words = np.minimum(random.zipf(1.5, 6000), 900) + 4
+        words[::50] = 1
+        write_shard(tmp_path / "train" / f"fineweb_train_{shard:06d}.bin", words)
+    small = {"iterations": 24, "batch_tokens": 512, "sequence_length": 64, "warmdown_iterations": 12, "log_every": 1}
+    small |= {"num_layers": 2, "eval_length": 64, "bigram_buckets": 64, "bigram_dim": 16}
+    weights, last = [], []
+    for knobs in (small, {**small, **TECHNIQUES[name], "swa_every": 1}):
+        model = train(with_knobs(pocket(), **knobs), HERE, tmp_path, tmp_path)
+        weights.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
+        losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert losses[-1] < losses[0] - 0.5
+        last.append(losses[-1])
+    assert not torch.equal(*weights)
+
+
+def test_complementary_weights_are_counted_and_have_mean_one():
+    vocab = 11
+    complement, counted = Complement(0.5, vocab, HERE), Counter()
+    for seed in range(3):
+        drawn = torch.randint(vocab, (2, 41), generator=torch.Generator().manual_seed(seed))
+        tokens, targets = drawn[:, :-1], drawn[:, 1:]
+        pairs = list(zip(tokens.flatten().tolist(), targets.flatten().tolist(), strict=True))
+        firsts = Counter({a: sum(n for (x, _), n in counted.items() if x == a) for a, _ in pairs})
+        slow = torch.tensor([max(0.1, 1 - 0.5 * counted[a, b] / (firsts[a] + 1)) for a, b in pairs])
+        found = complement.weights(tokens, targets)
+        torch.testing.assert_close(found.flatten(), slow / slow.mean())
+        assert found.mean().item() == pytest.approx(1.0, abs=1e-6)
+        counted.update(pairs)
+    assert found.min() < 0.95
+
+
+def test_weights_by_token_weigh_the_loss_and_its_gradient():
+    trainer = Trainer(SMALL, HERE)
+    tokens, targets = batch(SMALL)
+    weights = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0))
+    trainer.model(tokens, targets, weights).backward()
+    found = trainer.optimiser.storage.grads.clone()
+    trainer.optimiser.storage.grads.zero_()
+    logits = trainer.model.logits(trainer.model.hidden(tokens))
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+    (losses * weights.flatten()).mean().backward()
+    torch.testing.assert_close(found, trainer.optimiser.storage.grads, atol=1e-6, rtol=1e-4)
+
+
+def test_crown_q_goes_into_the_gradients():
+    """With everything else at rest the penalty alone moves the matrices, towards zero."""
+    config = dataclasses.replace(SMALL, quant=Quant(crown_q=1e6), optim=Optim(grad_clip=0.0))
+    trainer = Trainer(config, HERE)
+    trainer.optimiser.penalise()
+    for bank in trainer.optimiser.storage.banks:
+        assert (bank.grads * bank.weights >= 0).all()
+        assert torch.equal(bank.grads.sign(), bank.weights.sign())
