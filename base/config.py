@@ -126,7 +126,7 @@ class Optim:
     orthogonaliser: str = knob("newton_schulz", "its coefficients", choices=("newton_schulz", "polar_express"))
     muon_row_norm: bool = knob(False, "rows of Muon's momentum to norm 1 before that (MuonEq-R, #1260)")
     mousse: bool = knob(False, "Muon in coordinates of even curvature (arXiv 2603.09697)")
-    parallel_muon: bool = knob(False, "ranks share the matrices out instead of all doing all (#399, #549)")
+    parallel_muon: bool = knob(True, "ranks share the matrices out; off: every rank does all (#399, #549)")
     late_layers: str = knob("", "layers whose matrices learn at matrix_lr * late_lr_scale, as slices (#850: '5:')")
     late_lr_scale: float = knob(1.0, "learning rate of their matrices over the others'", Range(0.5, 2.0, log=True))
     adamw_projections: bool = knob(False, "bigram and value projections to AdamW, at scalar_lr (#1019)")
