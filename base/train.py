@@ -1,11 +1,14 @@
 """The training loop: build, warm up, wait for the data, run against the clock, leave averaged weights."""
 
 import json
+import os
 import time
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +39,9 @@ class Trainer:
         self.model.to(runtime.device)
         self.optimiser = Optimiser(config, self.model, runtime)
         self.rounding = Rounding(config.quant, self.model, runtime.device)
+        self.average = Average(config.average, self.optimiser.storage.weights)
+        alpha = config.data.complementary_alpha
+        self.complement = Complement(alpha, config.model.vocab_size, runtime) if alpha else None
         self.pieces = loader.micro_batches(config.data, runtime.world)
         self.loss = torch.compile(self.model, dynamic=False) if config.run.compile else self.model
 
@@ -59,7 +65,7 @@ class Trainer:
 
     def warm_up(self) -> None:
         """Compile and fault in every program of the run on made-up tokens; the state comes back bit for bit."""
-        config, weigh = self.config, bool(self.config.data.complementary_alpha)
+        config = self.config
         starts = {0.0} | ({config.residual.loop_start} if config.residual.loop_passes > 1 else set())
         starts |= {config.quant.qat_start} if config.quant.qat != "none" else set()
         before = [tensor.clone() for tensor in self.optimiser.state()]
@@ -67,9 +73,31 @@ class Trainer:
         tokens = torch.zeros(rows, config.data.sequence_length, dtype=torch.int64, device=self.runtime.device)
         for start in sorted(starts):
             self.reach(start)
-            self.step((tokens, tokens), torch.ones_like(tokens, dtype=torch.float32) if weigh else None, 1.0, 0.9)
+            self.step(
+                (tokens, tokens), torch.ones_like(tokens, dtype=torch.float32) if self.complement else None, 1.0, 0.9
+            )
         for tensor, value in zip(self.optimiser.state(), before, strict=True):
             tensor.copy_(value)
+
+    def run(self, streams: list[np.ndarray], metrics: TextIO) -> Iterator[int]:
+        """Train on these shards until steps or time are up; yields how many steps are done, after each."""
+        config, clock = self.config, Clock(self.config, self.runtime)
+        batches = loader.batches(config, self.runtime, streams)
+        for step in range(config.run.iterations):
+            seconds = clock.seconds()
+            if 0 < config.run.max_wallclock_seconds <= seconds:
+                return
+            progress = schedule.progress(config.run, step, seconds)
+            scale = schedule.lr_scale(config.run, config.optim, step, seconds)
+            self.reach(progress)
+            batch = next(batches)
+            weights = self.complement.weights(*batch) if self.complement else None
+            loss = self.step(batch, weights, scale, schedule.muon_momentum(config.optim, step))
+            self.average.update(step, progress, scale)
+            clock.step()
+            if (step + 1) % config.run.log_every == 0 or step + 1 == config.run.iterations:
+                record(config, self.runtime, metrics, step + 1, loss, clock, scale)
+            yield step + 1
 
 
 def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
@@ -81,29 +109,11 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
     for hint in filter(None, (flash.advice(runtime.device), unfused(config, runtime))):
         runtime.log(hint)
     trainer.warm_up()
-    average = Average(config.average, trainer.optimiser.storage.weights)
-    alpha = config.data.complementary_alpha
-    complement = Complement(alpha, config.model.vocab_size, runtime) if alpha else None
     announce_and_wait(runtime, data, out)
-
-    clock = Clock(config, runtime)
-    batches = loader.batches(config, runtime, shards.mapped(data / "train", "fineweb_train_*.bin"))
-    with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open("/dev/null", "w") as metrics:
-        for step in range(config.run.iterations):
-            seconds = clock.seconds()
-            if 0 < config.run.max_wallclock_seconds <= seconds:
-                break
-            progress = schedule.progress(config.run, step, seconds)
-            scale = schedule.lr_scale(config.run, config.optim, step, seconds)
-            trainer.reach(progress)
-            batch = next(batches)
-            weights = complement.weights(*batch) if complement else None
-            loss = trainer.step(batch, weights, scale, schedule.muon_momentum(config.optim, step))
-            average.update(step, progress, scale)
-            clock.step()
-            if (step + 1) % config.run.log_every == 0 or step + 1 == config.run.iterations:
-                record(config, runtime, metrics, step + 1, loss, clock, scale)
-    if said := average.apply():
+    with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open(os.devnull, "w") as metrics:
+        for _ in trainer.run(shards.mapped(data / "train", "fineweb_train_*.bin"), metrics):
+            pass
+    if said := trainer.average.apply():
         runtime.log(said)
     trainer.model.reach(1.0)
     return trainer.model

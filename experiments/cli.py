@@ -1,4 +1,4 @@
-"""Every command a person uses: `python -m experiments run | status | show | diff | restore | doctor | toggles`."""
+"""Every command a person uses; `python -m experiments` lists them."""
 
 import contextlib
 import shlex
@@ -15,7 +15,7 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
-from experiments import loop, mirror, view
+from experiments import loop, mirror, rescore_cli, view
 from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Ledger, Row
 from experiments.push import Pusher
@@ -175,6 +175,9 @@ def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
             f"on under {proof.rare_share:.1%} of tokens"
         )
         extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, measured.seed)]
+    for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
+        told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
+        extra.append(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes")
     view.detail(console, row, ledger.stages(number), extra)
 
 
@@ -190,6 +193,7 @@ def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
 
 
 app.command()(toggles)
+app.command("rescore")(rescore_cli.command)
 
 
 def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:

@@ -3,7 +3,7 @@
 import json
 import re
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
@@ -119,6 +119,19 @@ class Ledger:
         loaded = [json.loads(text) for (text,) in found]
         return [Measured(**{**values, "honesty": Honesty(**values["honesty"])}) for values in loaded]
 
+    def add_rescore(
+        self, number: int, seed: int, knobs: Mapping[str, str], val_bpb: float, artifact_bytes: int, cpu_seconds: float
+    ) -> None:
+        """The same weights, packed and scored with other knobs: a note that decides nothing."""
+        values = (number, seed, json.dumps(dict(knobs), sort_keys=True), val_bpb, artifact_bytes, cpu_seconds, now())
+        with self.connection:
+            self.connection.execute("INSERT INTO rescores VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+
+    def rescores(self, number: int) -> list[tuple[int, dict[str, str], float, int]]:
+        """(seed, knobs, val_bpb, artifact_bytes) of each, in the order they were taken."""
+        query = "SELECT seed, knobs, val_bpb, artifact_bytes FROM rescores WHERE trial = ? ORDER BY rowid"
+        return [(row[0], json.loads(row[1]), *row[2:]) for row in self.connection.execute(query, (number,))]
+
     def add_stage(self, number: int, stage: str, seconds: float) -> None:
         with self.connection:
             self.connection.execute("INSERT INTO stages VALUES (?, ?, ?)", (number, stage, seconds))
@@ -131,7 +144,7 @@ class Ledger:
 
     def export(self, number: int) -> dict[str, list[dict[str, object]]]:
         """All that is known of one trial, as plain values by table."""
-        tables = {"trials": "number", "measurements": "trial", "stages": "trial"}
+        tables = {"trials": "number", "measurements": "trial", "stages": "trial", "rescores": "trial"}
         found = {}
         for table, key in tables.items():
             cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (number,))
@@ -146,9 +159,9 @@ class Ledger:
             if not all(name is None or re.fullmatch("[0-9a-f]{40}", str(name)) for name in commits):
                 raise LedgerError(f"expected commits by their 40 digits, got {one_line(str(commits), 200)}")
         with self.connection:
-            for table in ("trials", "measurements", "stages"):
+            for table in ("trials", "measurements", "stages", "rescores"):
                 known = {str(column[1]) for column in self.connection.execute(f"PRAGMA table_info({table})")}
-                for values in record[table]:
+                for values in record.get(table, []):
                     if unknown := values.keys() - known:
                         raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
                     names, marks = ", ".join(values), ", ".join("?" * len(values))

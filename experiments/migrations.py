@@ -75,3 +75,18 @@ def m001_initial(connection: sqlite3.Connection) -> None:
         )"""
     )
     connection.execute("CREATE TABLE stages (trial INTEGER NOT NULL, stage TEXT NOT NULL, seconds REAL NOT NULL)")
+
+
+@migration
+def m002_rescores(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE rescores (
+            trial INTEGER NOT NULL REFERENCES trials (number),
+            seed INTEGER NOT NULL,
+            knobs TEXT NOT NULL,
+            val_bpb REAL NOT NULL,
+            artifact_bytes INTEGER NOT NULL,
+            score_cpu_seconds REAL NOT NULL,
+            taken_at TEXT NOT NULL
+        )"""
+    )

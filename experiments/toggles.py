@@ -5,21 +5,21 @@ values that override the preset, so all arms share one bundle, and every arm is 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from threading import get_ident
 from time import monotonic
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError
 
 from data.byte_table import bits_per_byte
 from data.corpus import Corpus
 from data.errors import CaddieError, Refused
+from experiments.account import Account, described, with_knobs
 from experiments.judge import Paired, paired
 from preflight import smoke
 from preflight.conversation import first_pass, hold
@@ -31,26 +31,8 @@ from preflight.sandbox import Limits, run, take
 LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
 LARGEST_BLOCK = 16_384
 Result = TypeVar("Result")
-# Variables that reach the sandbox's own program, the linker or the interpreter before base reads one.
-FOREIGN = ("PATH", "HOME", "USER", "LANG", "LC_", "LD_", "TMP", "XDG_", "PYTHON", "GLIBC", "MALLOC", "TORCH", "CUDA")
 CONTROL = "preset"  # the arm that all others are held against
 WORKERS = 2  # arms at once, a thread each
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,60}$")]  # it becomes a folder, a variable, a line of a table
-Value = Annotated[str, Field(pattern=r"^[\w.:,+-]{0,60}$")] | float
-
-
-class Knob(BaseModel):
-    name: Name
-
-
-class Account(BaseModel):
-    """What `describe` says: base's own words, so of a shape and size that can do no harm."""
-
-    knobs: list[Knob]
-    presets: list[Name]
-    techniques: dict[Name, dict[Name, Value]]
-    parameters: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -104,19 +86,8 @@ class Toggles:
         return techniques, [Arm(name, replace(roomy, preset=name)) for name in [self.target.preset, *presets]]
 
     def described(self, target: Target, *arguments: str) -> Account:
-        """What the program says of itself as `target`; raises Refused."""
-        folder = self.folder / f"describe-{get_ident()}"
-        job = Candidate(self.program, target, self.level).job("describe", folder, LIMITS, *arguments)
-        try:
-            require(job, run(job), "describe")
-            return Account.model_validate_json(job.log.read_bytes().splitlines()[-1])
-        except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
-            raise Refused("crash", f"describe: {place}: {error.errors()[0]['msg']}") from error
-        except IndexError as error:
-            raise Refused("crash", "describe: expected JSON on the last line, got nothing") from error
-        finally:
-            discard(folder)
+        candidate = Candidate(self.program, target, self.level)
+        return described(candidate, self.folder / f"describe-{get_ident()}", LIMITS, *arguments)
 
     def validate(self, arms: list[Arm]) -> Iterator[tuple[Arm, str, float]]:
         """One smoke run per arm, with what is wrong ("" = nothing) and its seconds, as they finish."""
@@ -190,21 +161,6 @@ def side_by_side(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]]) 
             yield done.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def with_knobs(target: Target, values: Mapping[str, str | float], known: set[str]) -> Target:
-    """The target with some knobs set; what is no knob, or means something to others than base, is refused."""
-    if strange := {name for name in values if name not in known or name.upper().startswith(FOREIGN)}:
-        raise CaddieError(f"techniques: got {sorted(strange)}, expected names of knobs")
-    environment = {name.upper(): plain(value) for name, value in values.items()}
-    if fixed := environment.keys() & target.environment.keys():
-        raise CaddieError(f"techniques: {sorted(fixed)} are fixed by the tier; choose other knobs")
-    return replace(target, environment={**target.environment, **environment})
-
-
-def plain(value: str | float) -> str:
-    """As a person would type it: 2 for 2.0, all digits of what is no whole number."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def rows(samples: list[Sample]) -> list[Row]:

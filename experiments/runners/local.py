@@ -51,7 +51,6 @@ class LocalRunner:
         packing = candidate.pack(job.folder / "pack", Limits(PACK_SECONDS, budget.pack_cpu_seconds), weights)
         packed = run(packing)
         require(packing, packed, "pack")
-        weights.unlink()
         code_bytes = job.bundle.stat().st_size
         sha256 = take(packing.out, "artifact.bin", tier.target.cap_bytes - code_bytes, artifact)
 

@@ -12,8 +12,9 @@ from scipy import stats
 from support import TINY
 
 from data.errors import CaddieError
+from experiments.account import Account, with_knobs
 from experiments.judge import paired
-from experiments.toggles import Account, Sample, markdown, rows, side_by_side, stored, with_knobs
+from experiments.toggles import Sample, markdown, rows, side_by_side, stored
 
 
 def toggles(root: Path, *options: str):

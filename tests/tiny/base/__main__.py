@@ -27,7 +27,12 @@ def main():
 
 
 def describe(knobs, options):
-    found = {"knobs": [{"name": name, "value": value} for name, value in knobs.items()]}
+    found = {
+        "knobs": [
+            {"name": name, "value": value, "section": config.SECTIONS.get(name, "train")}
+            for name, value in knobs.items()
+        ]
+    }
     found |= {"presets": list(config.PRESETS), "techniques": config.TECHNIQUES}
     print(json.dumps(found | {"parameters": {"total": model.VOCAB**2 * knobs["passes"]}}))
 

@@ -3,6 +3,7 @@
 import os
 
 PRESETS = {"tiny": {"seed": 1, "iterations": 4, "batch_tokens": 4096, "smoothing": 0.5, "passes": 1}}
+SECTIONS = {"smoothing": "eval"}
 TECHNIQUES = {"smoother": {"smoothing": 8.0}, "twice": {"passes": 2}}
 
 

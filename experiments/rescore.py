@@ -1,0 +1,65 @@
+"""A finished trial's weights packed and scored again with other knobs: what would another stride, context, coder buy?
+
+Training is the dear part of a trial and its weights are kept, so nothing of it is run again. The number is measured as
+any other, in two conversations with their proof; it is noted beside the trial and decides nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import inf
+from pathlib import Path
+
+from data.corpus import Corpus
+from data.errors import CaddieError
+from experiments.account import described, with_knobs
+from experiments.job import Measured
+from experiments.referee import Score, ScoreLimits, score
+from experiments.tiers import Profile
+from preflight import bundle
+from preflight.leftovers import discard
+from preflight.phases import Candidate, require
+from preflight.sandbox import Limits, run, take
+
+AFTER_TRAINING = ("pack", "eval")  # sections whose knobs are read when the weights are finished
+SETUP_SECONDS = 300.0
+DESCRIBE_LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """One seed's weights, as they were measured and as they are with other knobs."""
+
+    seed: int
+    before: Measured
+    artifact_bytes: int
+    score: Score
+
+
+def rescore(
+    folder: Path, measurements: list[Measured], values: Mapping[str, str], profile: Profile, corpus: Corpus, level: str
+) -> Iterator[Rescored]:
+    """Every seed of the trial in `folder`; raises Refused, and CaddieError where there is nothing to score."""
+    program, tier = folder / bundle.NAME, profile.tier
+    if not measurements:
+        raise CaddieError(f"{folder.name} was never measured: there are no weights to score again")
+    scratch = folder / "rescore"
+    account = described(Candidate(program, tier.target, level), scratch, DESCRIBE_LIMITS, "--knobs")
+    known = {knob.name for knob in account.knobs if knob.section in AFTER_TRAINING}
+    candidate = Candidate(program, with_knobs(tier.target, values, known), level)
+    limits = Limits(wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds, cpu_seconds=inf)
+    for before in measurements:
+        weights = folder / f"seed_{before.seed}" / "weights.bin"
+        if not weights.exists():
+            raise CaddieError(f"{weights} is gone; run the trial again to have its weights")
+        try:
+            packing = candidate.pack(scratch / "pack", limits, weights)
+            require(packing, run(packing), "pack")
+            cap_bytes = tier.target.cap_bytes - program.stat().st_size
+            take(packing.out, "artifact.bin", cap_bytes, artifact := scratch / "artifact.bin")
+            first, second = (
+                candidate.score(scratch / phase, limits, artifact, corpus.tokenizer) for phase in ("score", "proof")
+            )
+            found = score(first, second, tier, corpus, ScoreLimits(inf, inf))
+            yield Rescored(before.seed, before, program.stat().st_size + artifact.stat().st_size, found)
+        finally:
+            discard(scratch)

@@ -1,0 +1,58 @@
+"""The command `python -m experiments rescore`: what a person sees of experiments/rescore.py."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from data.corpus import Corpus
+from data.errors import CaddieError
+from experiments.ledger import Ledger
+from experiments.rescore import Rescored, rescore
+from experiments.tiers import PROFILES
+from preflight.text import one_line
+
+
+def command(
+    number: Annotated[int, typer.Argument(help="a finished trial; 0 is the baseline")],
+    assignments: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="a knob of packing or scoring")],
+    name: Annotated[str, typer.Option("--run", help="the run")] = "demo",
+    root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
+) -> None:
+    """A finished trial's weights packed and scored again with other knobs, without training.
+
+    Example: python -m experiments rescore 0 --set eval_stride=32
+    """
+    console, folder = Console(highlight=False), root.resolve() / "trials" / name
+    if not (folder / "ledger.sqlite").exists():
+        raise CaddieError(f"no run {name!r} at {folder}; ./loop.sh --run {name} starts one")
+    ledger = Ledger(folder / "ledger.sqlite")
+    row, values = ledger.row(number), dict(pair(text) for text in assignments)
+    profile = PROFILES[row.profile]
+    corpus = Corpus.open(root / "shards" / profile.corpus)
+    measurements = ledger.measurements(number)
+    for found in rescore(folder / f"{number:04d}", measurements, values, profile, corpus, row.sandbox_level):
+        ledger.add_rescore(
+            number, found.seed, values, found.score.val_bpb, found.artifact_bytes, found.score.cpu_seconds
+        )
+        console.print(Text(one_line(line(found), 300)), soft_wrap=True)
+
+
+def pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CaddieError(f"--set expects NAME=VALUE, got {one_line(text, 100)!r}")
+    return name.lower(), value
+
+
+def line(found: Rescored) -> str:
+    """One seed: bits per byte, bytes and the cost of scoring, each against what the trial had."""
+    before, score = found.before, found.score
+    return (
+        f"seed {found.seed}  {score.val_bpb:.4f} bpb ({score.val_bpb - before.val_bpb:+.4f})  "
+        f"{found.artifact_bytes:,} bytes ({found.artifact_bytes - before.artifact_bytes:+,})  "
+        f"score {score.cpu_seconds:.1f} CPU s (was {before.score_cpu_seconds:.1f})  "
+        f"honesty bound {score.honesty_bpb:.4f}"
+    )
