@@ -71,13 +71,14 @@ class Trainer:
         before = [tensor.clone() for tensor in self.optimiser.state()]
         rows = loader.sequences(config.data, self.runtime.world) // self.runtime.world
         tokens = torch.zeros(rows, config.data.sequence_length, dtype=torch.int64, device=self.runtime.device)
+        weights = torch.ones(tokens.shape, device=self.runtime.device) if self.complement else None
         for start in sorted(starts):
             self.reach(start)
-            self.step(
-                (tokens, tokens), torch.ones_like(tokens, dtype=torch.float32) if self.complement else None, 1.0, 0.9
-            )
+            self.step((tokens, tokens), weights, 1.0, 0.9)
         for tensor, value in zip(self.optimiser.state(), before, strict=True):
             tensor.copy_(value)
+        if self.runtime.device.type == "cuda":
+            torch.cuda.synchronize()  # what is still under way would be timed
 
     def run(self, streams: list[np.ndarray], metrics: TextIO) -> Iterator[int]:
         """Train on these shards until steps or time are up; yields how many steps are done, after each."""

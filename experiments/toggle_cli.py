@@ -21,6 +21,7 @@ from preflight.walls import available_levels
 def toggles(
     validate: Annotated[bool, typer.Option(help="only a smoke run of every technique and preset")] = False,
     profile: Annotated[str, typer.Option(help="the machine; its preset is what techniques are added to")] = "pocket",
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="this technique; may be given again")] = None,
     seeds: Annotated[int, typer.Option(min=2, help="pairs per technique")] = 5,
     steps: Annotated[int, typer.Option(min=1, help="of training")] = 150,
     minutes: Annotated[float, typer.Option(min=0.0, help="start nothing after this; the same command goes on")] = 58.0,
@@ -41,6 +42,10 @@ def toggles(
         program.write_bytes(bundle.build(read_folder(root)))
         bench = Toggles(program, target, corpus, Path(scratch), level or available_levels()[0])
         techniques, presets = bench.arms()
+        if only:
+            if unknown := set(only) - {arm.name for arm in techniques}:
+                raise CaddieError(f"--only: got {sorted(unknown)}, expected techniques that `describe` lists")
+            techniques, presets = [arm for arm in techniques if arm.name in only], []
         if validate:
             check(console, bench, techniques + presets)
             return

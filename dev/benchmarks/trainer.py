@@ -171,11 +171,23 @@ ARMS = {
 CALIBRATION_STEPS, WARMDOWN = 40, 0.6
 
 
+def step_costs(bench: Toggles, arms: list[Arm]) -> dict[str, float]:
+    """CPU seconds of a step of each arm, two runs of it at once."""
+    calls = [(arm, seed, CALIBRATION_STEPS) for arm in arms for seed in (101, 102)]
+    cost: dict[str, list[float]] = {arm.name: [] for arm in arms}
+    for name, (_, spent) in side_by_side(lambda arm, *rest: (arm.name, bench.trained(arm, *rest)), calls):
+        cost[name].append(spent / CALIBRATION_STEPS)
+    return {name: fmean(each) for name, each in cost.items()}
+
+
 @app.command()
 def english(
     corpus: Annotated[Path, typer.Argument(help="a folder that `data tokenize` made")],
     seconds: Annotated[float, typer.Option(help="CPU seconds of training a run")] = 600.0,
     seeds: Annotated[int, typer.Option(min=2)] = 3,
+    counted: Annotated[
+        str, typer.Option("--steps", help="of each recipe, like 388,269,178, instead of measuring")
+    ] = "",
 ) -> None:
     """Recipes at width 128 against the baseline, each trained for the same CPU seconds, two runs at once."""
     target = replace(TARGET, cap_bytes=16_000_000)
@@ -188,11 +200,10 @@ def english(
             Arm(name, replace(target, preset=f"{name}_pocket", environment={**fixed, **ENGLISH, **knobs}))
             for name, knobs in ARMS.items()
         ]
-        calls = [(arm, seed, CALIBRATION_STEPS) for arm in arms for seed in (101, 102)]
-        cost: dict[str, list[float]] = {arm.name: [] for arm in arms}
-        for name, (_, spent) in side_by_side(lambda arm, *rest: (arm.name, bench.trained(arm, *rest)), calls):
-            cost[name].append(spent / CALIBRATION_STEPS)
-        steps = {name: int(seconds / fmean(each)) for name, each in cost.items()}
+        if counted:
+            steps = dict(zip(ARMS, map(int, counted.split(",")), strict=True))
+        else:
+            steps = {name: int(seconds / cost) for name, cost in step_costs(bench, arms).items()}
         print(f"steps: {steps}", file=sys.stderr, flush=True)
         scores: dict[str, dict[int, tuple[float, float]]] = {arm.name: {} for arm in arms}
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +60,36 @@ def test_warm_up_runs_every_program_of_the_run():
     trainer.loss = lambda *piece: seen.append((trainer.model.looping, trainer.rounding.on)) or forward(*piece)
     trainer.warm_up()
     assert seen == [(False, False), (True, False), (True, True)]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_nothing_is_compiled_once_the_clock_runs(alpha):
+    """Every program is made in warm-up: batches, their weights and the storage look there as they do later."""
+    small = {
+        "iterations": 12,
+        "loop_passes": 2,
+        "loop_first": 0,
+        "loop_last": 0,
+        "loop_start": 0.3,
+        "micro_tokens": 128,
+    }
+    trainer = Trainer(with_knobs(**small, qat="soft", qat_start=0.6, complementary_alpha=alpha), HERE)
+    compiled = []
+
+    def backend(graph, _):
+        compiled.append(graph)
+        return graph.forward
+
+    trainer.loss = torch.compile(trainer.model, dynamic=False, backend=backend)
+    trainer.warm_up()
+    made = len(compiled)
+    assert made == 3  # plain, looping, looping and rounded
+    stream = np.random.default_rng(0).integers(0, 97, 10_000).astype(np.uint16)
+    with Path(os.devnull).open("w") as metrics:
+        assert list(trainer.run([stream], metrics)) == list(range(1, 13))
+    assert (trainer.model.looping, trainer.rounding.on) == (True, True)
+    assert len(compiled) == made
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])

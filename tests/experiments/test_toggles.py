@@ -129,6 +129,14 @@ def test_every_technique_is_measured_once_and_the_table_goes_on(repo):
 
 
 @pytest.mark.trial
+def test_one_technique_may_be_asked_for(repo):
+    assert "all 1 passed" in toggles(repo, "--validate", "--only", "twice").stdout
+    found = toggles(repo, "--validate", "--only", "thrice")
+    assert found.returncode == 2
+    assert "got ['thrice'], expected techniques" in found.stdout.replace("\n", " ")
+
+
+@pytest.mark.trial
 def test_validate_names_the_technique_that_does_not_run(repo):
     assert "all 3 passed" in toggles(repo, "--validate").stdout
     declare(repo, {"twice": {"passes": 2}, "broken": {"passes": "x"}})
