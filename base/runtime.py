@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -47,23 +48,25 @@ class Runtime:
     def reduce_scatter(self, tensor: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Send tensor (B, ...); the call returned gives this rank's (B / world, ...) of the sum over ranks."""
         share = tensor.new_empty(tensor.size(0) // self.world, *tensor.shape[1:])
-        return arrival(dist.reduce_scatter_tensor(share, tensor, async_op=True), share, tensor)
+        return Arrival(dist.reduce_scatter_tensor(share, tensor, async_op=True), share, tensor)
 
     def all_gather(self, share: torch.Tensor) -> Callable[[], torch.Tensor]:
         """Send share (k, ...); the call returned gives (k * world, ...), the shares of all ranks in their order."""
         share = share.contiguous()
         whole = share.new_empty(share.size(0) * self.world, *share.shape[1:])
-        return arrival(dist.all_gather_into_tensor(whole, share, async_op=True), whole, share)
+        return Arrival(dist.all_gather_into_tensor(whole, share, async_op=True), whole, share)
 
 
-def arrival(work: dist.Work, received: torch.Tensor, sent: torch.Tensor) -> Callable[[], torch.Tensor]:
-    """What waits for a message (on a GPU its stream does, not the host) and returns it; holds on to what was sent."""
+class Arrival(NamedTuple):
+    """Waits for a message (on a GPU its stream does, not the host) and gives it; holds on to what was sent."""
 
-    def wait(sent: torch.Tensor = sent) -> torch.Tensor:
-        work.wait()
-        return received
+    work: "dist.Work"
+    received: torch.Tensor
+    sent: torch.Tensor
 
-    return wait
+    def __call__(self) -> torch.Tensor:
+        self.work.wait()
+        return self.received
 
 
 def start() -> Runtime:

@@ -76,7 +76,7 @@ TRAINING: Table = {
     "five_bits": {"matrix_bits": 5},
     "qat": {"matrix_bits": 5, "qat": "ste"},
     "soft_qat": {"matrix_bits": 5, "qat": "soft"},
-    "crown_q": {"matrix_bits": 5, "crown_q": 0.01},
+    "crown_q": {"matrix_bits": 5, "crown_q": 100_000.0},
     # data
     "strided": {"order": "strided"},
     "packed": {"order": "packed"},

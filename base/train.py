@@ -58,9 +58,7 @@ class Trainer:
             loss = self.loss(*piece)
             (loss / (self.pieces * self.runtime.world)).backward()
             total += loss.detach()
-        if self.rounding.late and self.config.quant.crown_q:
-            self.optimiser.penalise()
-        self.optimiser.step(lr_scale, momentum)
+        self.optimiser.step(lr_scale, momentum, self.config.quant.crown_q if self.rounding.late else 0.0)
         return total / self.pieces
 
     def warm_up(self) -> None:
@@ -89,7 +87,7 @@ class Trainer:
             if 0 < config.run.max_wallclock_seconds <= seconds:
                 return
             progress = schedule.progress(config.run, step, seconds)
-            scale = schedule.lr_scale(config.run, config.optim, step, seconds)
+            scale = schedule.lr_scale(config.run, config.optim, step, seconds, clock.step_seconds(step, seconds))
             self.reach(progress)
             batch = next(batches)
             weights = self.complement.weights(*batch) if self.complement else None
@@ -127,11 +125,12 @@ class Clock:
     waits for the other to run dry.
     """
 
-    LAG = 2
+    LAG, GUARDED_STEPS = 2, 10
 
     def __init__(self, config: Config, runtime: Runtime):
         self.limited, self.runtime = config.run.max_wallclock_seconds > 0, runtime
         self.events: deque = deque()
+        self.guarded_seconds = 0.0
         self.started = time.perf_counter()
 
     def here(self) -> float:
@@ -140,8 +139,18 @@ class Clock:
     def seconds(self) -> float:
         return self.runtime.agreed(self.here()) if self.limited and self.runtime.world > 1 else self.here()
 
+    def step_seconds(self, step: int, seconds: float) -> float:
+        """Mean seconds of a step, to be asked at every step; 0 until there is a measure.
+
+        The first steps do not count: in #962 a slow one made the mean so large that the warmdown began at once.
+        """
+        if step == self.GUARDED_STEPS:
+            self.guarded_seconds = seconds
+        known = step >= 2 * self.GUARDED_STEPS
+        return (seconds - self.guarded_seconds) / (step - self.GUARDED_STEPS) if known else 0.0
+
     def step(self) -> None:
-        if self.runtime.device.type == "cuda":
+        if self.limited and self.runtime.device.type == "cuda":
             self.events.append(torch.cuda.current_stream().record_event())
             if len(self.events) > self.LAG:
                 self.events.popleft().synchronize()

@@ -177,7 +177,7 @@ def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
         extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, measured.seed)]
     for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
         told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
-        extra.append(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes")
+        extra.append(one_line(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes", 300))
     view.detail(console, row, ledger.stages(number), extra)
 
 

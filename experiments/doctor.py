@@ -148,7 +148,8 @@ def corpus(order: Order) -> Iterator[Line]:
 def disk(order: Order) -> Iterator[Line]:
     folder = existing(order.root / "trials")
     target = order.profile.tier.target
-    needed = (1 << 30) + 3 * target.cap_bytes * order.trials + TRIAL_BYTES
+    kept = 3 + 8 * len(order.profile.tier.seeds)  # bundle, artifact, logs; and what training may hand to packing
+    needed = (1 << 30) + kept * target.cap_bytes * order.trials + TRIAL_BYTES
     space, nodes = shutil.disk_usage(folder).free, os.statvfs(folder)
     hint = "make room, or ask for fewer --trials"
     yield judged("disk", space >= needed, f"{space / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB", hint)

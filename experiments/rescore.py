@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from data.corpus import Corpus
 from data.errors import CaddieError
 from experiments.account import described, with_knobs
 from experiments.job import Measured
 from experiments.referee import Score, ScoreLimits, score
-from experiments.tiers import Profile
+from experiments.tiers import Profile, Tier
 from preflight import bundle
 from preflight.leftovers import discard
 from preflight.phases import Candidate, require
@@ -40,19 +41,32 @@ def rescore(
 ) -> Iterator[Rescored]:
     """Every seed of the trial in `folder`; raises Refused, and CaddieError where there is nothing to score."""
     program, tier = folder / bundle.NAME, profile.tier
+    weights = [folder / f"seed_{before.seed}" / "weights.bin" for before in measurements]
     if not measurements:
         raise CaddieError(f"{folder.name} was never measured: there are no weights to score again")
-    scratch = folder / "rescore"
-    account = described(Candidate(program, tier.target, level), scratch, DESCRIBE_LIMITS, "--knobs")
+    if gone := [path for path in weights if not path.exists()]:
+        raise CaddieError(f"{gone[0]} is gone; run the trial again to have its weights")
+    with TemporaryDirectory(prefix="rescore-", dir=folder) as scratch:
+        yield from _rescore(program, Path(scratch), weights, measurements, values, tier, corpus, level)
+
+
+def _rescore(
+    program: Path,
+    scratch: Path,
+    weights: list[Path],
+    measurements: list[Measured],
+    values: Mapping[str, str],
+    tier: Tier,
+    corpus: Corpus,
+    level: str,
+) -> Iterator[Rescored]:
+    account = described(Candidate(program, tier.target, level), scratch / "describe", DESCRIBE_LIMITS, "--knobs")
     known = {knob.name for knob in account.knobs if knob.section in AFTER_TRAINING}
     candidate = Candidate(program, with_knobs(tier.target, values, known), level)
     limits = Limits(wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds, cpu_seconds=inf)
-    for before in measurements:
-        weights = folder / f"seed_{before.seed}" / "weights.bin"
-        if not weights.exists():
-            raise CaddieError(f"{weights} is gone; run the trial again to have its weights")
+    for before, path in zip(measurements, weights, strict=True):
         try:
-            packing = candidate.pack(scratch / "pack", limits, weights)
+            packing = candidate.pack(scratch / "pack", limits, path)
             require(packing, run(packing), "pack")
             cap_bytes = tier.target.cap_bytes - program.stat().st_size
             take(packing.out, "artifact.bin", cap_bytes, artifact := scratch / "artifact.bin")
@@ -62,4 +76,5 @@ def rescore(
             found = score(first, second, tier, corpus, ScoreLimits(inf, inf))
             yield Rescored(before.seed, before, program.stat().st_size + artifact.stat().st_size, found)
         finally:
-            discard(scratch)
+            for phase in ("pack", "score", "proof"):
+                discard(scratch / phase)

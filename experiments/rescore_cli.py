@@ -13,12 +13,14 @@ from experiments.ledger import Ledger
 from experiments.rescore import Rescored, rescore
 from experiments.tiers import PROFILES
 from preflight.text import one_line
+from preflight.walls import available_levels
 
 
 def command(
     number: Annotated[int, typer.Argument(help="a finished trial; 0 is the baseline")],
     assignments: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="a knob of packing or scoring")],
     name: Annotated[str, typer.Option("--run", help="the run")] = "demo",
+    level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
     """A finished trial's weights packed and scored again with other knobs, without training.
@@ -30,10 +32,16 @@ def command(
         raise CaddieError(f"no run {name!r} at {folder}; ./loop.sh --run {name} starts one")
     ledger = Ledger(folder / "ledger.sqlite")
     row, values = ledger.row(number), dict(pair(text) for text in assignments)
+    if row.profile not in PROFILES:
+        raise CaddieError(
+            f"trial {number}: got profile {one_line(row.profile, 60)!r}, expected one of {', '.join(PROFILES)}"
+        )
     profile = PROFILES[row.profile]
     corpus = Corpus.open(root / "shards" / profile.corpus)
     measurements = ledger.measurements(number)
-    for found in rescore(folder / f"{number:04d}", measurements, values, profile, corpus, row.sandbox_level):
+    for found in rescore(
+        folder / f"{number:04d}", measurements, values, profile, corpus, level or available_levels()[0]
+    ):
         ledger.add_rescore(
             number, found.seed, values, found.score.val_bpb, found.artifact_bytes, found.score.cpu_seconds
         )

@@ -9,7 +9,7 @@ from base.config import Average as Knobs
 class Average:
     """An exponential moving average (EMA) of the weights, a mean of snapshots (SWA), or a mixture of both.
 
-    theta_bar <- d theta_bar + (1 - d) theta, with d rising from 0 so that short runs forget their start; d = 0 means
+    theta_bar <- d theta_bar + (1 - d) theta, with d rising from .1 so that short runs forget their start; d = 0 means
     the last weights. Snapshots are taken every swa_every steps late in training, of the weights or of their EMA.
     """
 

@@ -62,6 +62,10 @@ class Muon:
             return [lambda bank=bank: bank.grads for bank in self.banks]
         return [self.runtime.reduce_scatter(bank.grads.to(self.runtime.dtype)) for bank in self.banks]
 
+    def own_weights(self) -> list[Tensor]:
+        """This rank's share of each bank's weights, as `send_gradients` gives it the gradients."""
+        return [bank.weights.chunk(self.share)[self.runtime.rank if self.shared else 0] for bank in self.banks]
+
     def send_updates(self, gradients: list[Tensor], momentum: float) -> list[Callable[[], Tensor]]:
         """Calls that return each whole bank's update (B, m, n), once every rank's share of it has come."""
         travelling = []

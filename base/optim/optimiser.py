@@ -1,4 +1,4 @@
-"""One optimiser step over the whole model: gradients of all ranks, clipping, Muon and AdamW at the same time."""
+"""One optimiser step over the whole model: gradients of all ranks, clipping, Muon, AdamW while updates travel."""
 
 import torch
 from torch import Tensor, nn
@@ -55,11 +55,14 @@ class Optimiser:
         ]
 
     @torch.no_grad()
-    def step(self, lr_scale: float, momentum: float) -> None:
+    def step(self, lr_scale: float, momentum: float, crown_q: float = 0.0) -> None:
         """Move the weights by the gradients in the storage, which are this rank's part of a sum, and zero these."""
         shares = self.muon.send_gradients()
         self.runtime.sum_(self.storage.flat if self.muon.shared else self.storage.grads)
-        gradients = [share() for share in shares]
+        gradients = [share().float() for share in shares]
+        if crown_q:
+            for gradient, weights in zip(gradients, self.muon.own_weights(), strict=True):
+                gradient.add_(rounding.crown_q_gradient(weights, self.config.quant.matrix_bits, crown_q))
         if self.config.optim.grad_clip > 0:
             self.clip(gradients)
         updates = self.muon.send_updates(gradients, momentum)
@@ -79,13 +82,6 @@ class Optimiser:
             squares[:-1] = self.runtime.sum_(squares[:-1].contiguous())
         norm = squares.sum().sqrt()
         torch._foreach_mul_(parts, (self.config.optim.grad_clip / (norm + 1e-6)).clamp_max(1.0))
-
-    @torch.no_grad()
-    def penalise(self) -> None:
-        """Add CROWN-Q's gradient to this rank's part of the sum."""
-        quant, ranks = self.config.quant, self.runtime.world
-        for bank in self.storage.banks:
-            bank.grads.add_(rounding.crown_q_gradient(bank.weights, quant.matrix_bits, quant.crown_q), alpha=1 / ranks)
 
 
 def late_matrices(optim: Optim, model: nn.Module, layers: int) -> set[int]:

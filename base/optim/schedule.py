@@ -4,11 +4,9 @@ from math import cos, pi
 
 from base.config import Optim, Run
 
-GUARDED_STEPS = 10  # before these the mean step is no measure: a slow first one would start the warmdown (#962)
 
-
-def lr_scale(run: Run, optim: Optim, step: int, seconds: float) -> float:
-    """1, then down to `lr_floor` by the form that `warmdown` names.
+def lr_scale(run: Run, optim: Optim, step: int, seconds: float, step_seconds: float = 0.0) -> float:
+    """1, then down to `lr_floor` by the form that `warmdown` names; `step_seconds` is a step's mean, 0 = not known yet.
 
     linear: to 0 over the last `warmdown_iterations` steps, or over their time under a wallclock limit (#414)
     fraction: to 0 over the last `warmdown_share` of the run, by steps or wallclock (#1218; .85 and floor .10 in #1855)
@@ -16,19 +14,18 @@ def lr_scale(run: Run, optim: Optim, step: int, seconds: float) -> float:
     """
     left = 1.0 - progress(run, step, seconds)
     if optim.warmdown == "linear":
-        scale = linear(run, optim, step, seconds)
+        scale = linear(run, optim, step, seconds, step_seconds)
     else:
         scale = min(1.0, max(left, 0.0) / optim.warmdown_share) if optim.warmdown_share > 0 else 1.0
         scale = scale if optim.warmdown == "fraction" else 0.5 * (1.0 - cos(pi * scale))
     return max(scale, optim.lr_floor)
 
 
-def linear(run: Run, optim: Optim, step: int, seconds: float) -> float:
+def linear(run: Run, optim: Optim, step: int, seconds: float, step_seconds: float) -> float:
     warmdown = max(optim.warmdown_iterations, 1)
     scale = min(1.0, (run.iterations - step) / warmdown)
-    if run.max_wallclock_seconds > 0 and step >= GUARDED_STEPS:
-        left = run.max_wallclock_seconds - seconds
-        scale = min(scale, max(left, 0.0) / (warmdown * seconds / step))
+    if run.max_wallclock_seconds > 0 and step_seconds > 0:
+        scale = min(scale, max(run.max_wallclock_seconds - seconds, 0.0) / (warmdown * step_seconds))
     return scale
 
 

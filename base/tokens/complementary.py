@@ -13,7 +13,7 @@ LEAST = 0.1
 
 
 class Complement:
-    """Counts of pairs in the batches before, over all ranks: 2 V^2 integers, 0.5 GB at a vocabulary of 8,192."""
+    """Counts of pairs in the batches before, over all ranks: V^2 integers, 0.5 GB at a vocabulary of 8,192."""
 
     def __init__(self, alpha: float, vocab_size: int, runtime: Runtime):
         self.alpha, self.vocab_size, self.runtime = alpha, vocab_size, runtime

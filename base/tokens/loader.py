@@ -60,11 +60,13 @@ def rank_rows(config: Config, runtime: Runtime, shards: list[np.ndarray]) -> Ite
 def endless(config: Config, shards: list[np.ndarray], batch: int) -> Iterator[Window]:
     """Windows, epoch after epoch; raises ValueError for data too small for one batch."""
     draw, length = generator(config.run.seed, "data"), config.data.sequence_length
+    done = 0
     while True:
         given = 0
-        for window in ORDERS[config.data.order](shards, length, draw, batch):
+        for window in ORDERS[config.data.order](shards, length, draw, batch, done):
             given += 1
             yield window
+        done += given
         if given < batch:
             tokens = sum(map(len, shards))
             raise ValueError(f"expected {batch} windows of {length + 1} training tokens, got {given} of {tokens}")

@@ -1,6 +1,7 @@
 """The order in which windows of the training shards come: a window is (shard, first token), `length` + 1 tokens long.
 
-Each function gives one epoch, every window once, the same whatever the number of ranks.
+Each function gives one epoch, every window once, the same whatever the number of ranks; `batch` windows are a step, and
+`done` were given in epochs before.
 """
 
 from bisect import bisect_left
@@ -16,7 +17,9 @@ Window = tuple[int, int]
 MIXED_FIRST, MIXED_LAST, MIXING_BATCHES = 8, 64, 1800  # shards in one batch, at the start and after so many batches
 
 
-def shuffled(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int) -> Iterator[Window]:
+def shuffled(
+    shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int, done: int = 0
+) -> Iterator[Window]:
     """All windows of all shards in one random order."""
     ends = np.cumsum([windows(shard, length) for shard in shards])
     order = torch.randperm(int(ends[-1]), generator=draw).numpy()
@@ -24,7 +27,9 @@ def shuffled(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, b
         yield int(shard), int(place - ends[shard] + windows(shards[shard], length)) * length
 
 
-def strided(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int) -> Iterator[Window]:
+def strided(
+    shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int, done: int = 0
+) -> Iterator[Window]:
     """Every shard in steps coprime to its number of windows, from a random phase; a batch mixes many shards (#1060).
 
     Early batches mix few shards and favour those with most left, later ones many (#1179's rates). The seeds key this
@@ -39,7 +44,7 @@ def strided(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, ba
         phases.append(phase)
         firsts.append(int(random.integers(max(count, 1))))
         strides.append(coprime(count, random))
-    taken, left, batches = np.zeros(len(shards), dtype=np.int64), np.array(counts), 0
+    taken, left, batches = np.zeros(len(shards), dtype=np.int64), np.array(counts), done // batch
     while left.any():
         share = min(batches / MIXING_BATCHES, 1.0)
         batches += 1
@@ -58,7 +63,9 @@ def strided(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, ba
         yield from (found[place] for place in random.permutation(len(found)))
 
 
-def packed(shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int) -> Iterator[Window]:
+def packed(
+    shards: Sequence[np.ndarray], length: int, draw: torch.Generator, batch: int, done: int = 0
+) -> Iterator[Window]:
     """Windows that begin with a document (#1530, #1855), shard after shard, shuffled within each."""
     random = numpy_generator(draw)
     for shard in random.permutation(len(shards)).tolist():

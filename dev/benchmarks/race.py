@@ -28,13 +28,20 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TOKENS, LENGTH, UNTIMED, TIMED, VOCAB = 98_304, 2_048, 10, 30, 1_024
 PEAK_FLOPS = 989e12  # dense bf16 of an H100 or H200 SXM, NVIDIA's data sheet
 GOAL = 1.05
+SIDES = ("theirs", "ours", "ours, deterministic")
 # The record's network, by knobs of ours: 27,067,484 parameters on both sides.
 OURS = {
     "iterations": 20_000, "log_every": 10**6, "compile": 1, "batch_tokens": TOKENS, "sequence_length": LENGTH,
     "value_residual": "none", "resid_mix": "identity", "bigram_buckets": 3_072, "bigram_dim": 112,
     "adamw_projections": 1, "warmdown_iterations": 4_000, "projection_gain": 1.0,
 }  # fmt: skip
-THEIRS = {"ITERATIONS": UNTIMED + TIMED, "BIGRAM_VOCAB_SIZE": 3072, "BIGRAM_DIM": 112, "WARMDOWN_ITERS": 4000}
+THEIRS = {
+    "ITERATIONS": 20_000,
+    "LATE_QAT_THRESHOLD": 0,
+    "BIGRAM_VOCAB_SIZE": 3072,
+    "BIGRAM_DIM": 112,
+    "WARMDOWN_ITERS": 4000,
+}
 THEIRS |= {"TRAIN_BATCH_TOKENS": TOKENS, "VAL_LOSS_EVERY": 0, "TRAIN_LOG_EVERY": 0, "MAX_WALLCLOCK_SECONDS": 0}
 SMALL = {"model_dim": 64, "num_heads": 2, "num_kv_heads": 1, "batch_tokens": 1024}
 SMALL |= {"sequence_length": 256, "compile": 0}
@@ -77,7 +84,7 @@ def attention(q, k, v, causal: bool = True, **_: object):
     """q (B, T, H, D), k and v (B, T, K, D) -> (B, T, H, D): FlashAttention's signature over torch's own kernel."""
     import torch.nn.functional as F
 
-    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.to(v.dtype).transpose(1, 2) for x in (q, k, v))  # torch 2.12's autocast norms to fp32
     return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True).transpose(1, 2)
 
 
@@ -88,15 +95,20 @@ def attention_call():
     except ImportError:
         return attention, "torch's scaled_dot_product_attention"
 
-    def flash(q, k, v, causal: bool = True, **_: object):
-        y = flash_attn_func(q, k, v, causal=causal)
+    def flash(q, k, v, causal: bool = True, deterministic: bool = False, **_: object):
+        y = flash_attn_func(q.to(v.dtype), k.to(v.dtype), v, causal=causal, deterministic=deterministic)
         return y[0] if isinstance(y, tuple) else y
 
     return flash, "FlashAttention 3"
 
 
-def race_ours(data: Path, rehearse: bool) -> None:
-    """One process of ours: the trainer, its loader and its averages, as `base.train` runs them."""
+def race_ours(data: Path, rehearse: bool, deterministic: bool) -> None:
+    """One process of ours: the trainer, its loader and its averages, as `base.train` runs them.
+
+    Trials run with deterministic kernels, the record does not: the race is without, and once more with them.
+    """
+    import torch
+
     from base import runtime
     from base.model import flash
     from base.overrides import override
@@ -106,6 +118,9 @@ def race_ours(data: Path, rehearse: bool) -> None:
 
     here, knobs = runtime.start(), {**OURS, **(SMALL if rehearse else {})}
     config = override(PRESETS["seed_569"](), {name: str(value) for name, value in knobs.items()})
+    torch.use_deterministic_algorithms(deterministic)
+    for backend, on in (("cudnn", False), ("flash", True), ("mem_efficient", rehearse), ("math", rehearse)):
+        getattr(torch.backends.cuda, f"enable_{backend}_sdp")(on)  # as the record does
     call, _ = attention_call()
     flash.KERNELS[here.device.type] = flash.Flash(3, call, call)
     trainer = Trainer(config, here)
@@ -178,16 +193,16 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, help="turns of each side")
     parser.add_argument("--out", type=Path, help="a file that gets the page")
     parser.add_argument("--rehearse", action="store_true", help="small and uncompiled, on a CPU")
-    parser.add_argument("--side", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--data", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.side == "ours":
-        race_ours(options.data, options.rehearse)
-    elif options.side == "theirs":
+    if options.side == "theirs":
         race_theirs(options.record.resolve(), options.data, options.rehearse)
+    elif options.side:
+        race_ours(options.data, options.rehearse, options.side != "ours")
     if options.side:
         return 0
-    found: dict[str, list[dict[str, float]]] = {"theirs": [], "ours": []}
+    found: dict[str, list[dict[str, float]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as scratch:
         random, size = np.random.default_rng(0), TOKENS * (UNTIMED + TIMED + 25)
         write_shard(Path(scratch) / "fineweb_train_000000.bin", random.integers(2, VOCAB, size))

@@ -97,10 +97,12 @@ import torch
 from base import runtime
 from base.overrides import resolve
 from base.presets import PRESETS
-from base.train import train
+from base import train as training
 here, config = runtime.start(), resolve(PRESETS[sys.argv[2]](), ["iterations=20", "log_every=10"], {})
-with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-    train(config, here, Path(sys.argv[1]), Path(sys.argv[1]))
+profile, announce = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]), training.announce_and_wait
+training.announce_and_wait = lambda *arguments: (announce(*arguments), profile.start())  # from here on, it is timed
+training.train(config, here, Path(sys.argv[1]), Path(sys.argv[1]))
+profile.stop()
 PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 spent = {"products": 0.0, "attention": 0.0, "loss": 0.0}
 for event in profile.events():

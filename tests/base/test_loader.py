@@ -80,11 +80,14 @@ def test_strides_are_coprime_and_batches_mix_shards():
 
 def test_later_batches_mix_more_shards(monkeypatch):
     monkeypatch.setattr(orders, "MIXING_BATCHES", 4)
-    visited = epoch("strided", shards((3000,) * 20), batch=64)
+    streams = shards((3000,) * 20)
+    visited = epoch("strided", streams, batch=64)
     mixed = [len({shard for shard, _ in visited[start : start + 64]}) for start in (0, 64, 128, 192)]
     assert mixed == sorted(mixed)
     assert mixed[0] == orders.MIXED_FIRST
     assert mixed[-1] == 20
+    later = list(orders.strided(streams, LENGTH, generator(1, "data"), 64, done=10**6))  # another epoch goes on
+    assert len({shard for shard, _ in later[:64]}) == 20
 
 
 def test_packed_windows_begin_with_documents():

@@ -9,9 +9,11 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 from base.config import Average as Knobs  # noqa: E402
-from base.config import Optim, Run  # noqa: E402
+from base.config import Config, Optim, Run  # noqa: E402
 from base.optim.averaging import Average  # noqa: E402
 from base.optim.schedule import lr_scale, muon_momentum  # noqa: E402
+from base.runtime import Runtime  # noqa: E402
+from base.train import Clock  # noqa: E402
 
 BY_STEPS = Run(iterations=100)
 BY_TIME = Run(iterations=10**9, max_wallclock_seconds=100.0)
@@ -21,10 +23,23 @@ def test_lr_at_its_corner_points():
     run, optim = Run(iterations=100), Optim(warmdown_iterations=40)
     assert [lr_scale(run, optim, step, 0.0) for step in (0, 60, 80, 100)] == [1.0, 1.0, 0.5, 0.0]
     timed = dataclasses.replace(run, iterations=10**9, max_wallclock_seconds=100.0)
-    assert lr_scale(timed, optim, 50, 50.0) == 1.0  # 40 steps of 1 s fit in the 50 s left
-    assert lr_scale(timed, optim, 80, 80.0) == pytest.approx(0.5)
-    assert lr_scale(timed, optim, 101, 101.0) == 0.0
-    assert lr_scale(timed, optim, 1, 60.0) == 1.0  # a slow first step starts no warmdown
+    assert lr_scale(timed, optim, 50, 50.0, 1.0) == 1.0  # 40 steps of 1 s fit in the 50 s left
+    assert lr_scale(timed, optim, 80, 80.0, 1.0) == pytest.approx(0.5)
+    assert lr_scale(timed, optim, 101, 101.0, 1.0) == 0.0
+
+
+@pytest.mark.parametrize("first_step_seconds", [0.1, 5.0, 60.0])
+def test_a_slow_first_step_starts_no_warmdown(first_step_seconds):
+    """In #962 it did: elapsed time over steps was huge, and what waits for a low rate began at step 1."""
+    here = Runtime(0, 1, torch.device("cpu"), torch.float32)
+    config = Config(run=BY_TIME, optim=Optim(warmdown_iterations=200))
+    clock, seconds, step = Clock(config, here), first_step_seconds, 1
+    assert lr_scale(BY_TIME, config.optim, 0, 0.0, clock.step_seconds(0, 0.0)) == 1.0
+    while seconds < 100.0:
+        scale = lr_scale(BY_TIME, config.optim, step, seconds, clock.step_seconds(step, seconds))
+        assert scale == pytest.approx(min(1.0, (100.0 - seconds) / 20.0), abs=1e-6), step
+        seconds, step = seconds + 0.1, step + 1
+    assert step > 300
 
 
 def test_a_fraction_falls_to_its_floor():
@@ -54,7 +69,7 @@ def test_wsd_is_flat_and_then_half_a_cosine():
 def test_a_floor_holds_and_scales_never_rise(form):
     optim = Optim(warmdown=form, warmdown_iterations=40, warmdown_share=0.4, lr_floor=0.05)
     for run, places in ((BY_STEPS, [(s, 0.0) for s in range(101)]), (BY_TIME, [(s, float(s)) for s in range(101)])):
-        scales = [lr_scale(run, optim, *place) for place in places]
+        scales = [lr_scale(run, optim, *place, step_seconds=1.0) for place in places]
         assert scales == sorted(scales, reverse=True)
         assert (scales[0], scales[-1]) == (1.0, 0.05)
 
