@@ -63,16 +63,16 @@ FORWARD = "        return self.model.logits(wanted).log_softmax(dim=-1)\n"
 BOUGHT = {
     "twice the steps": (
         "base/train.py",
-        "while step < config.run.iterations:",
-        "while step < 2 * config.run.iterations:",
+        "for step in range(config.run.iterations):",
+        "for step in range(2 * config.run.iterations):",
         ["timeout(train)"],
     ),
     "twice the batch": (
         "base/train.py",
-        "    model = GPT(config, runtime.dtype)\n",
-        "    from dataclasses import replace\n\n"
-        "    config = replace(config, data=replace(config.data, batch_tokens=2 * config.data.batch_tokens))\n"
-        "    model = GPT(config, runtime.dtype)\n",
+        "        self.config, self.runtime = config, runtime\n        self.model",
+        "        from dataclasses import replace\n\n"
+        "        config = replace(config, data=replace(config.data, batch_tokens=2 * config.data.batch_tokens))\n"
+        "        self.config, self.runtime = config, runtime\n        self.model",
         ["timeout(train)"],
     ),
     "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128", ["oversize", "timeout(train)"]),
