@@ -15,7 +15,8 @@ from base.runtime import Runtime
 class Optimiser:
     """Muon for matrices, AdamW for embedding tables and for gains, mixes and gates, by the roles of the parameters.
 
-    Everything is a few calls on the storage: none grows with the number of layers, none waits for the device.
+    Everything is a few calls on the storage: none grows with the number of layers, none waits for the device (but
+    Mousse, every tenth step).
     """
 
     def __init__(self, config: Config, model: nn.Module, runtime: Runtime):

@@ -36,14 +36,14 @@ def micro_batches(data: Data, world: int) -> int:
 
 def batches(config: Config, runtime: Runtime, shards: list[np.ndarray]) -> Iterator[Batch]:
     """Endless batches on the device; on a GPU a thread reads ahead into pinned memory."""
-    made = (batch(torch.from_numpy(rows)) for rows in rank_rows(config, runtime, shards))
+    made = (shifted(torch.from_numpy(rows)) for rows in rank_rows(config, runtime, shards))
     if runtime.device.type == "cpu":  # a thread would take the core from the step
         yield from made
     for tokens, targets in ahead(tuple(part.pin_memory() for part in pair) for pair in made):
         yield tokens.to(runtime.device, non_blocking=True), targets.to(runtime.device, non_blocking=True)
 
 
-def batch(rows: torch.Tensor) -> Batch:
+def shifted(rows: torch.Tensor) -> Batch:
     """Rows (B, T + 1) as contiguous tokens and targets: torch.compile makes another program for another stride."""
     return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 

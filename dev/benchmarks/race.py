@@ -18,7 +18,7 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 
@@ -102,6 +102,15 @@ def attention_call():
     return flash, "FlashAttention 3"
 
 
+def our_config(rehearse: bool):
+    """The record's network, by knobs of ours."""
+    from base.overrides import override
+    from base.presets import PRESETS
+
+    knobs = {**OURS, **(SMALL if rehearse else {})}
+    return override(PRESETS["seed_569"](), {name: str(value) for name, value in knobs.items()})
+
+
 def race_ours(data: Path, rehearse: bool, deterministic: bool) -> None:
     """One process of ours: the trainer, its loader and its averages, as `base.train` runs them.
 
@@ -111,19 +120,16 @@ def race_ours(data: Path, rehearse: bool, deterministic: bool) -> None:
 
     from base import runtime
     from base.model import flash
-    from base.overrides import override
-    from base.presets import PRESETS
     from base.tokens import shards
     from base.train import Trainer
 
-    here, knobs = runtime.start(), {**OURS, **(SMALL if rehearse else {})}
-    config = override(PRESETS["seed_569"](), {name: str(value) for name, value in knobs.items()})
+    here = runtime.start()
     torch.use_deterministic_algorithms(deterministic)
     for backend, on in (("cudnn", False), ("flash", True), ("mem_efficient", rehearse), ("math", rehearse)):
         getattr(torch.backends.cuda, f"enable_{backend}_sdp")(on)  # as the record does
     call, _ = attention_call()
     flash.KERNELS[here.device.type] = flash.Flash(3, call, call)
-    trainer = Trainer(config, here)
+    trainer = Trainer(our_config(rehearse), here)
     trainer.warm_up()
     stopwatch = Stopwatch(here.device.type == "cuda")
     with Path(os.devnull).open("w") as metrics:
@@ -146,7 +152,8 @@ def race_theirs(record: Path, data: Path, rehearse: bool) -> None:
     interface = ModuleType("flash_attn_interface")
     interface.flash_attn_func = call  # type: ignore[attr-defined]
     tokens = ModuleType("sentencepiece")  # its tables are for a score that is not taken
-    tokens.SentencePieceProcessor = NoTokenizer  # type: ignore[attr-defined]
+    pieces = {"vocab_size": lambda: VOCAB, **dict.fromkeys(("is_control", "is_unknown", "is_unused"), lambda _: True)}
+    tokens.SentencePieceProcessor = lambda model_file: SimpleNamespace(**pieces)  # type: ignore[attr-defined]
     sys.modules.update(flash_attn_interface=interface, sentencepiece=tokens)
     if rehearse:
         torch.cuda.synchronize = lambda *_: None  # type: ignore[assignment]
@@ -157,29 +164,11 @@ def race_theirs(record: Path, data: Path, rehearse: bool) -> None:
     exec(compile(source, str(record), "exec"), space)
 
 
-class NoTokenizer:
-    """As much of SentencePiece as the record's byte tables ask for."""
-
-    def __init__(self, model_file: str = ""):
-        pass
-
-    def vocab_size(self) -> int:
-        return VOCAB
-
-    def is_control(self, _: int) -> bool:
-        return True
-
-    is_unknown = is_unused = is_control
-
-
 def flops_per_token(rehearse: bool) -> tuple[int, float]:
     """Parameters, and multiplications and additions in training: 6 a weight of a product, and causal attention."""
     from base.model.gpt import GPT
-    from base.overrides import override
-    from base.presets import PRESETS
 
-    knobs = {**OURS, **(SMALL if rehearse else {})}
-    config = override(PRESETS["seed_569"](), {name: str(value) for name, value in knobs.items()})
+    config = our_config(rehearse)
     model = GPT(config)
     products = sum(p.numel() for p in model.parameters() if p.role in ("matrix", "projection")) + model.output.numel()
     attending = 6 * config.model.num_layers * config.data.sequence_length * config.model.model_dim
@@ -237,10 +226,9 @@ def text(found: dict[str, list[dict[str, float]]], rehearse: bool) -> tuple[str,
     cuda = torch.cuda.is_available() and not rehearse
     device = torch.cuda.get_device_name() if cuda else f"{platform.machine()}, {os.cpu_count()} cores"
     parameters, flops = flops_per_token(rehearse)
-    tokens = SMALL["batch_tokens"] if rehearse else TOKENS
+    tokens, length = (SMALL["batch_tokens"], SMALL["sequence_length"]) if rehearse else (TOKENS, LENGTH)
     speed = {name: TIMED * tokens / min(turn["seconds"] for turn in turns) for name, turns in found.items()}
     ratio = speed["ours"] / speed["theirs"]
-    length = SMALL["sequence_length"] if rehearse else LENGTH
     lines = [
         f"{date.today()}, {device}, torch {torch.__version__}, {attention_call()[1]}; {parameters:,} parameters; "
         f"{tokens:,} tokens a step in sequences of {length:,}, {TIMED} timed steps a turn, the better turn counts.\n",

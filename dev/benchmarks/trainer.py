@@ -104,8 +104,9 @@ training.announce_and_wait = lambda *arguments: (announce(*arguments), profile.s
 training.train(config, here, Path(sys.argv[1]), Path(sys.argv[1]))
 profile.stop()
 PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
-spent = {"products": 0.0, "attention": 0.0, "loss": 0.0}
+spent = {"products": 0.0, "attention": 0.0, "loss": 0.0, "calls": 0}
 for event in profile.events():
+    spent["calls"] += event.name.startswith("aten::")
     parents, parent = [], event
     while parent is not None:
         parents.append(parent.name)
@@ -152,13 +153,17 @@ def share(
                 text=True,
             )
             found[name].append(Counter(json.loads(done.stdout.splitlines()[-1])))
-    print(f"{preset}:\n\n| base/ of | ms a step | products | attention | loss | everything else |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    columns = ("base/ of", "ms a step", "products", "attention", "loss", "everything else", "ATen operations a step")
+    print(f"{preset}:\n\n| " + " | ".join(columns) + " |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, turns in found.items():
         best = min(turns, key=lambda turn: turn["all"])
         named = sum(best[kind] for kind in ("products", "attention", "loss"))
         cells = [f"{best[kind] / best['all']:.0%}" for kind in ("products", "attention", "loss")]
-        print(f"| {name} | {1000 * best['all'] / 20:.1f} | {' | '.join(cells)} | {1 - named / best['all']:.0%} |")
+        print(
+            f"| {name} | {1000 * best['all'] / 20:.1f} | {' | '.join(cells)} | {1 - named / best['all']:.0%} "
+            f"| {best['calls'] / 20:,.0f} |"
+        )
 
 
 ENGLISH = {  # of every arm, beside what its recipe says

@@ -80,3 +80,27 @@ def test_an_artifact_gives_back_the_model():
     again = codec.compress(weights_bytes(pocket(), loaded), 3)
     twice, _ = load_model(again, Eval(eval_length=128, eval_stride=64), torch.float32, torch.device("cpu"))
     assert twice.model == config.model
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("scaling", ["none", "ntk", "yarn"])
+def test_a_shorter_evaluation_scores_the_network_that_was_trained(scaling):
+    """Rotary positions may be scaled by the longest context planned; eval_length is a knob of scoring alone."""
+    torch = pytest.importorskip("torch")
+    from dataclasses import replace
+
+    from small_model import SMALL, stirred
+
+    from base.export import load_model, weights_bytes
+
+    attention = replace(SMALL.attention, rope_scaling=scaling, rope_train_length=16)
+    config = replace(SMALL, attention=attention, eval=replace(SMALL.eval, eval_length=128))
+    artifact = codec.compress(weights_bytes(config, stirred(config)), 1)
+    tokens = torch.arange(40).view(2, 20) % 97
+    hidden = [
+        load_model(artifact, replace(config.eval, eval_length=length), torch.float32, torch.device("cpu"))[1].hidden(
+            tokens
+        )
+        for length in (128, 64)
+    ]
+    assert torch.equal(*hidden)
