@@ -109,7 +109,7 @@ def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
         runtime.log(hint)
     trainer.warm_up()
     announce_and_wait(runtime, data, out)
-    with (out / "metrics.jsonl").open("w") if runtime.rank == 0 else open(os.devnull, "w") as metrics:
+    with (out / "metrics.jsonl").open("w", buffering=1) if runtime.rank == 0 else open(os.devnull, "w") as metrics:
         for _ in trainer.run(shards.mapped(data / "train", "fineweb_train_*.bin"), metrics):
             pass
     if said := trainer.average.apply():

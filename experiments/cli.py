@@ -15,9 +15,10 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
-from experiments import loop, mirror, rescore_cli, view
+from experiments import judge_cli, loop, mirror, rescore_cli, view
 from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Ledger, Row
+from experiments.outlook import outlook
 from experiments.push import Pusher
 from experiments.tiers import PROFILES
 from experiments.toggle_cli import toggles
@@ -48,6 +49,7 @@ def run(
     command: Annotated[str, typer.Option(help="command: the program that proposes, with its arguments")] = "",
     show_paths: Annotated[list[Path] | None, typer.Option("--show", help="command: a path it may read")] = None,
     passed: Annotated[list[str] | None, typer.Option("--pass", help="command: a variable it gets")] = None,
+    end_behind: Annotated[list[str] | None, typer.Option(help="a class whose training may end when behind")] = None,
     push: Annotated[str, typer.Option(help="git remote (name or URL) that gets every result")] = "",
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
     session: Annotated[str, typer.Option(hidden=True, help="set by loop.sh: restarts of one call share it")] = "",
@@ -60,9 +62,9 @@ def run(
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
-        bench = loop.open_bench(root, name, profile, progress.announce, level, session)
+        bench = loop.open_bench(root, name, profile, progress.announce, level, session, end_behind or ())
         progress.say(
-            f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a trial, "
+            f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
         )
         if not bench.workspace.base_is_clean():
@@ -89,7 +91,8 @@ def run(
             if pusher:
                 pusher.finish()
         progress.say(f"stopped: {reason}")
-        progress.show(lambda console: view.summary(console, name, bench.ledger.rows()))
+        told = [*outlook(bench.ledger, PROFILES[profile])]
+        progress.show(lambda console: view.summary(console, name, bench.ledger.rows(), told))
         bench.close()
 
 
@@ -119,7 +122,8 @@ def status(
     ledger = open_ledger(root, name)
     if watch:
         view.watch(console, ledger.rows)
-    view.summary(console, name, ledger.rows())
+    profile = PROFILES.get(ledger.fact("profile") or "")
+    view.summary(console, name, ledger.rows(), [*outlook(ledger, profile)] if profile else [])
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -153,7 +157,7 @@ def restore(remote: str, run: str, root: Root = Path()) -> None:
     """Bring a pushed run back on an empty machine. Example: python -m experiments restore backup night"""
     count = mirror.restore(root, run, remote)
     console.print(Text(f"run {run}: {count} trials are back; ./loop.sh --run {run} goes on"))
-    view.summary(console, run, open_ledger(root, run).rows())
+    view.summary(console, run, open_ledger(root, run).rows(), [])
 
 
 @app.command()
@@ -162,22 +166,25 @@ def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
     ledger = open_ledger(root, name)
     row = ledger.row(number)
     extra = []
-    for measured in ledger.measurements(number):
-        proof = measured.honesty
+    taken = ledger.taken(number)
+    for one in taken:
+        measured, proof = one.measured, one.measured.honesty
+        why = f"fresh, for trial {one.fresh_for:04d}" if one.fresh_for is not None else one.tier
         extra.append(
-            f"seed {measured.seed}: {measured.val_bpb:.8f} bpb; train {measured.train_cpu_seconds:.1f} CPU s, score "
-            f"{measured.score_cpu_seconds:.1f} CPU s; artifact {measured.artifact_sha256[:16]}"
-        )
-        extra.append(
-            f"proof: {proof.tokens} losses read twice, {proof.places} distributions; largest difference "
+            f"seed {measured.seed} ({why}): {measured.val_bpb:.8f} bpb; train {measured.train_cpu_seconds:.1f} CPU s, "
+            f"score {measured.score_cpu_seconds:.1f} CPU s; artifact {measured.artifact_sha256[:16]}; proof: "
+            f"{proof.tokens} losses read twice, {proof.places} distributions; largest difference "
             f"{proof.largest_difference_nats:.2g} nats, noise {proof.noise_nats:.2g}; off by at most "
             f"{measured.honesty_bpb:.5f} bpb smoothly, {measured.rare_bpb:.3f} by a lie "
             f"on under {proof.rare_share:.1%} of tokens"
         )
-        extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, measured.seed)]
+    if taken:
+        extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, taken[0].measured.seed)]
     for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
         told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
         extra.append(one_line(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes", 300))
+    for change, values, verdict in ledger.ablations(number):
+        extra.append(one_line(f"without {change}: {verdict or ', '.join(f'{value:+.4f}' for value in values)}", 300))
     view.detail(console, row, ledger.stages(number), extra)
 
 
@@ -194,6 +201,9 @@ def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
 
 app.command()(toggles)
 app.command("rescore")(rescore_cli.command)
+app.command("rejudge")(judge_cli.command_rejudge)
+app.command("ablate")(judge_cli.command_ablate)
+app.command("verdict")(judge_cli.command_verdict)
 
 
 def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:

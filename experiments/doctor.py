@@ -26,6 +26,7 @@ TRIAL_BYTES, TRIAL_FILES = (
     64 << 20,
     5_000,
 )  # a pocket trial while it runs; GPU trials: artifacts and logs, per trial kept
+MEASUREMENTS = 1.8  # of a trial, on average: dev/benchmarks/judge.md
 KEY = "ANTHROPIC_API_KEY"
 
 
@@ -148,8 +149,8 @@ def corpus(order: Order) -> Iterator[Line]:
 def disk(order: Order) -> Iterator[Line]:
     folder = existing(order.root / "trials")
     target = order.profile.tier.target
-    kept = 3 + 8 * len(order.profile.tier.seeds)  # bundle, artifact, logs; and what training may hand to packing
-    needed = (1 << 30) + kept * target.cap_bytes * order.trials + TRIAL_BYTES
+    kept = 3 + MEASUREMENTS * 8  # bundle, artifact, logs; and what training may hand to packing
+    needed = (1 << 30) + int(kept * target.cap_bytes * order.trials) + TRIAL_BYTES
     space, nodes = shutil.disk_usage(folder).free, os.statvfs(folder)
     hint = "make room, or ask for fewer --trials"
     yield judged("disk", space >= needed, f"{space / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB", hint)
@@ -233,12 +234,15 @@ def key_problem() -> str:
 
 
 def price(order: Order) -> Iterator[Line]:
-    minutes = order.profile.tier.expected_minutes
-    hours = min((order.trials + 1) * minutes / 60, order.hours)
+    tier, proxy = order.profile.tier, order.profile.proxy.expected_minutes if order.profile.proxy else 0.0
+    minutes = MEASUREMENTS * tier.expected_minutes + proxy
+    baseline = tier.rule.seeds * (tier.expected_minutes + proxy)
+    hours = min((order.trials * minutes + baseline) / 60, order.hours)
     dollars = hours * order.profile.dollars_per_hour
     rate = f"${order.profile.dollars_per_hour:.2f}/h"
     found = (
-        f"{order.trials} trials × {minutes:g} min, at most {order.hours:g} h: {hours:.1f} h × {rate} = ${dollars:.2f}"
+        f"{order.trials} trials × {minutes:.1f} min, the baseline {baseline:.1f}, at most {order.hours:g} h: "
+        f"{hours:.1f} h × {rate} = ${dollars:.2f}"
     )
     llm = "your program's own" if order.proposer == "command" else "none"
     yield Line("price", GOOD, f"{found}; LLM: {llm}", "a night you would pay for")

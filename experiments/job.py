@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from data.corpus import Corpus
+from experiments.curves import Curve
 from experiments.tiers import Tier
 from preflight.proof import Honesty
 
@@ -35,6 +36,7 @@ class Job:
     budget: Budget
     folder: Path  # of this measurement alone
     level: str
+    reference: Curve = ()  # what training may be ended for being behind of (experiments/licence.py)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """The run's memory: one SQLite file, intent before work, each row settled once and read-only after."""
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -14,7 +13,6 @@ from experiments.job import Measured
 from experiments.migrations import migrate
 from experiments.state import State
 from preflight.proof import Honesty
-from preflight.text import one_line
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,19 @@ class Row:
     rare_bpb: float | None
     lines_added: int | None
     lines_removed: int | None
+    net_code_lines: int | None  # statements gained or lost, comments and layout aside
     started_at: str
     settled_at: str | None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One measurement and why it was taken."""
+
+    measured: Measured
+    tier: str
+    split: str
+    fresh_for: int | None  # the trial whose provisional keep asked for fresh seeds; None = the search itself
 
 
 COLUMNS = [column.name for column in fields(Row)]
@@ -107,17 +116,25 @@ class Ledger:
         if done.rowcount != 1:
             raise LedgerError(f"trial {number} is settled already; expected one that is under way")
 
-    def add_measurement(self, number: int, tier: str, split: str, measured: Measured) -> None:
+    def add_measurement(
+        self, number: int, tier: str, split: str, measured: Measured, fresh_for: int | None = None
+    ) -> None:
         with self.connection:
             self.connection.execute(
-                "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?)",
-                (number, measured.seed, tier, split, json.dumps(asdict(measured)), now()),
+                "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (number, measured.seed, tier, split, json.dumps(asdict(measured)), now(), fresh_for),
             )
 
+    def taken(self, number: int) -> list[Taken]:
+        """Every measurement of a trial's tree, in the order they were taken."""
+        query = "SELECT measured, tier, split, fresh_for FROM measurements WHERE trial = ? ORDER BY rowid"
+        loaded = [(json.loads(row[0]), row[1:]) for row in self.connection.execute(query, (number,))]
+        return [
+            Taken(Measured(**{**values, "honesty": Honesty(**values["honesty"])}), *rest) for values, rest in loaded
+        ]
+
     def measurements(self, number: int) -> list[Measured]:
-        found = self.connection.execute("SELECT measured FROM measurements WHERE trial = ? ORDER BY rowid", (number,))
-        loaded = [json.loads(text) for (text,) in found]
-        return [Measured(**{**values, "honesty": Honesty(**values["honesty"])}) for values in loaded]
+        return [one.measured for one in self.taken(number)]
 
     def add_rescore(
         self, number: int, seed: int, knobs: Mapping[str, str], val_bpb: float, artifact_bytes: int, cpu_seconds: float
@@ -132,6 +149,17 @@ class Ledger:
         query = "SELECT seed, knobs, val_bpb, artifact_bytes FROM rescores WHERE trial = ? ORDER BY rowid"
         return [(row[0], json.loads(row[1]), *row[2:]) for row in self.connection.execute(query, (number,))]
 
+    def add_ablation(self, number: int, change: str, differences: list[float], verdict: str) -> None:
+        """A winner without one of its changes: a note beside the trial."""
+        with self.connection:
+            values = (number, change, json.dumps(differences), verdict, now())
+            self.connection.execute("INSERT INTO ablations VALUES (?, ?, ?, ?, ?)", values)
+
+    def ablations(self, number: int) -> list[tuple[str, list[float], str]]:
+        """(change, differences, verdict) of each, in the order they were made."""
+        query = "SELECT change, differences, verdict FROM ablations WHERE trial = ? ORDER BY rowid"
+        return [(row[0], json.loads(row[1]), row[2]) for row in self.connection.execute(query, (number,))]
+
     def add_stage(self, number: int, stage: str, seconds: float) -> None:
         with self.connection:
             self.connection.execute("INSERT INTO stages VALUES (?, ?, ?)", (number, stage, seconds))
@@ -141,31 +169,6 @@ class Ledger:
             "SELECT stage, SUM(seconds) FROM stages WHERE trial = ? GROUP BY stage", (number,)
         )
         return dict(found.fetchall())
-
-    def export(self, number: int) -> dict[str, list[dict[str, object]]]:
-        """All that is known of one trial, as plain values by table."""
-        tables = {"trials": "number", "measurements": "trial", "stages": "trial", "rescores": "trial"}
-        found = {}
-        for table, key in tables.items():
-            cursor = self.connection.execute(f"SELECT * FROM {table} WHERE {key} = ? ORDER BY rowid", (number,))
-            names = [column[0] for column in cursor.description]
-            found[table] = [dict(zip(names, values, strict=True)) for values in cursor]
-        return found
-
-    def load(self, record: dict[str, list[dict[str, object]]]) -> None:
-        """What `export` gave, into a ledger that does not have that trial."""
-        for row in record["trials"]:
-            commits = [row["parent"], row["commit_id"], row["tree"]]
-            if not all(name is None or re.fullmatch("[0-9a-f]{40}", str(name)) for name in commits):
-                raise LedgerError(f"expected commits by their 40 digits, got {one_line(str(commits), 200)}")
-        with self.connection:
-            for table in ("trials", "measurements", "stages", "rescores"):
-                known = {str(column[1]) for column in self.connection.execute(f"PRAGMA table_info({table})")}
-                for values in record.get(table, []):
-                    if unknown := values.keys() - known:
-                        raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
-                    names, marks = ", ".join(values), ", ".join("?" * len(values))
-                    self.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
 
     def rows(self) -> list[Row]:
         return self._rows("ORDER BY number")
@@ -179,6 +182,11 @@ class Ledger:
     def with_tree(self, tree: str) -> Row | None:
         """An earlier trial of the same tree that counts."""
         return next((row for row in self._rows("WHERE tree = ? ORDER BY number", (tree,)) if row.state.counts), None)
+
+    def with_commit(self, commit: str) -> Row | None:
+        """The incumbent that a commit was."""
+        found = self._rows("WHERE commit_id = ? AND state IN ('kept', 'baseline')", (commit,))
+        return found[0] if found else None
 
     def lost(self, tree: str) -> list[Row]:
         """Trials of a tree that ended with the machine."""

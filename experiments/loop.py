@@ -6,18 +6,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.corpus import Corpus
 from data.errors import CaddieError, MachineError, NoProposal, ProposerFailed, Refused
 from experiments import runners
+from experiments.bench import Bench
+from experiments.comparison import Entry, measure, require_seeds_matter
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
+from experiments.licence import CLASSES
+from experiments.replicates import new_seeds
 from experiments.session import Session
+from experiments.settle import settle, settle_lost
 from experiments.state import State
 from experiments.tiers import PROFILES
-from experiments.trial import Bench, measure, run_trial, settle, settle_lost
+from experiments.trial import run_trial
 from experiments.workspace import Workspace
 from preflight import bundle, checks, leftovers
 from preflight.text import one_line
@@ -40,8 +45,11 @@ def open_bench(
     announce: Callable[[int, str, str], None],
     level: str | None = None,
     session_name: str = "",
+    curve_classes: Sequence[str] = (),
 ) -> Bench:
     """A run's bench; a run keeps the profile it was started with. One session name is one order for trials."""
+    if never := set(curve_classes) - set(CLASSES):
+        raise CaddieError(f"--end-behind: got {', '.join(sorted(never))}, expected some of {', '.join(CLASSES)}")
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
@@ -69,8 +77,11 @@ def open_bench(
         workspace.set_best(workspace.head())
         ledger.set_fact("profile", profile)
     corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
-    tier, runner = PROFILES[profile].tier, runners.runner("local")
-    return Bench(run, folder, lock, workspace, ledger, session, profile, tier, corpus, runner, level, announce)
+    tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
+    classes = frozenset(curve_classes)
+    return Bench(
+        *(run, folder, lock, workspace, ledger, session, profile, tier, proxy, corpus, runner, level, announce, classes)
+    )
 
 
 def recover(bench: Bench) -> list[Row]:
@@ -97,7 +108,7 @@ def stopped(bench: Bench) -> None:
 
 
 def baseline(bench: Bench) -> Row:
-    """Trial 0 (or a later row after a crash): the tree the run starts from, measured without a CPU budget."""
+    """Trial 0 (or a later row after a crash): the tree the run starts from, on seeds enough to see the noise."""
     known = [row for row in bench.ledger.rows() if row.state is State.BASELINE]
     if known:
         return known[0]
@@ -111,7 +122,12 @@ def baseline(bench: Bench) -> Row:
             report = checks.run(tree, None, bench.tier.target, bench.corpus, folder, bench.level)
         if not report.passed:
             raise report.findings[0].refusal()
-        measured = measure(bench, number, "the baseline", folder / bundle.NAME, UNLIMITED)
+        bench.ledger.update(number, state=State.RUNNING.value)
+        entry = Entry(number, "the baseline", folder / bundle.NAME, UNLIMITED)
+        tiers = [tier for tier in (bench.proxy, bench.tier) if tier]
+        for tier in tiers:
+            measured = [measure(bench, entry, tier, seed) for seed in new_seeds(bench.tier.rule.seeds)]
+        require_seeds_matter(measured)
     except Exception as error:
         settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
         if isinstance(error, Refused):
@@ -123,7 +139,8 @@ def baseline(bench: Bench) -> Row:
 
 def budget(bench: Bench, start: Row) -> Budget:
     """CPU seconds per phase: what the baseline needed, times the tier's slack; untimed phases get a looser one."""
-    measured = bench.ledger.measurements(start.number)
+    taken = [one for one in bench.ledger.taken(start.number) if one.tier == bench.tier.name and one.fresh_for is None]
+    measured = [one.measured for one in taken]
 
     def most(name: str) -> float:
         return max(float(getattr(one, name)) for one in measured)
@@ -134,7 +151,7 @@ def budget(bench: Bench, start: Row) -> Budget:
         setup_cpu_seconds=UNTIMED_SLACK * most("train_setup_cpu_seconds") + UNTIMED_SECONDS,
         pack_cpu_seconds=UNTIMED_SLACK * most("pack_cpu_seconds") + UNTIMED_SECONDS,
         load_cpu_seconds=UNTIMED_SLACK * most("load_cpu_seconds") + UNTIMED_SECONDS,
-        yardstick_seconds=most("yardstick_seconds"),
+        yardstick_seconds=max(measured, key=lambda one: one.train_cpu_seconds).yardstick_seconds,
     )
 
 

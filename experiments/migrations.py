@@ -90,3 +90,18 @@ def m002_rescores(connection: sqlite3.Connection) -> None:
             taken_at TEXT NOT NULL
         )"""
     )
+
+
+@migration
+def m003_judge(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE measurements ADD COLUMN fresh_for INTEGER")
+    connection.execute("ALTER TABLE trials ADD COLUMN net_code_lines INTEGER")
+    connection.execute(
+        """CREATE TABLE ablations (
+            trial INTEGER NOT NULL REFERENCES trials (number),
+            change TEXT NOT NULL,
+            differences TEXT NOT NULL,
+            verdict TEXT NOT NULL,
+            taken_at TEXT NOT NULL
+        )"""
+    )

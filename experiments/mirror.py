@@ -6,16 +6,20 @@ each settled trial: the row, its measurements, its stages.
 
 import hashlib
 import json
+import re
 import sqlite3
 from pathlib import Path
 
-from data.errors import CaddieError, WorkspaceError
+from data.errors import CaddieError, LedgerError, WorkspaceError
 from experiments.ledger import Ledger
 from experiments.workspace import Workspace, without_credentials
 from preflight import bundle
 from preflight.text import one_line
 
 FACTS = ("profile",)
+TABLES = ("trials", "measurements", "stages", "rescores", "ablations")
+# A re-measurement under way belongs to a trial that may be lost, and its number taken again.
+FINISHED = " AND (fresh_for IS NULL OR fresh_for IN (SELECT number FROM trials WHERE settled_at IS NOT NULL))"
 
 
 def ref(run: str) -> str:
@@ -26,7 +30,7 @@ def update(workspace: Workspace, ledger: Ledger) -> bool:
     """Add what has settled since the last time; whether there was anything."""
     files = {"facts.json": _text({name: ledger.fact(name) for name in FACTS})}
     files |= {
-        f"trials/{row.number:04d}.json": _text(ledger.export(row.number)) for row in ledger.rows() if row.settled_at
+        f"trials/{row.number:04d}.json": _text(export(ledger, row.number)) for row in ledger.rows() if row.settled_at
     }
     head = workspace.resolve(ref(workspace.run))
     known = workspace.listing(head) if head else {}
@@ -61,7 +65,7 @@ def restore(root: Path, run: str, remote: str) -> int:
             ledger.set_fact(name, value)
         records = [json.loads(contents[path]) for path in sorted(contents)]
         for record in records:
-            ledger.load(record)
+            load(ledger, record)
         rows = ledger.rows()
         for row in rows:
             if row.val_bpb is not None and row.commit_id:
@@ -75,6 +79,40 @@ def restore(root: Path, run: str, remote: str) -> int:
         ledger.close()
     partial.replace(folder / "ledger.sqlite")  # only now is the run here
     return len(rows)
+
+
+def export(ledger: Ledger, number: int) -> dict[str, list[dict[str, object]]]:
+    """All that is known of one trial, as plain values by table."""
+    tables = {
+        "trials": "number",
+        "measurements": "trial",
+        "stages": "trial",
+        "rescores": "trial",
+        "ablations": "trial",
+    }
+    found = {}
+    for table, key in tables.items():
+        where = f"{key} = ?" + (FINISHED if table == "measurements" else "")
+        cursor = ledger.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", (number,))
+        names = [column[0] for column in cursor.description]
+        found[table] = [dict(zip(names, values, strict=True)) for values in cursor]
+    return found
+
+
+def load(ledger: Ledger, record: dict[str, list[dict[str, object]]]) -> None:
+    """What `export` gave, into a ledger that does not have that trial."""
+    for row in record["trials"]:
+        commits = [row["parent"], row["commit_id"], row["tree"]]
+        if not all(name is None or re.fullmatch("[0-9a-f]{40}", str(name)) for name in commits):
+            raise LedgerError(f"expected commits by their 40 digits, got {one_line(str(commits), 200)}")
+    with ledger.connection:
+        for table in TABLES:
+            known = {str(column[1]) for column in ledger.connection.execute(f"PRAGMA table_info({table})")}
+            for values in record.get(table, []):
+                if unknown := values.keys() - known:
+                    raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
+                names, marks = ", ".join(values), ", ".join("?" * len(values))
+                ledger.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
 
 
 def _text(value: object) -> bytes:

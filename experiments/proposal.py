@@ -146,6 +146,21 @@ def changed_lines(tree: Mapping[str, Source], parent: Mapping[str, Source]) -> t
     return added, removed
 
 
+def net_code_lines(tree: Tree, parent: Tree) -> int:
+    """Statements gained (or, below 0, lost): what a reader has to read, whatever the comments and the layout."""
+    changed = [path for path in tree.keys() | parent.keys() if tree.get(path) != parent.get(path)]
+    try:
+        return sum(
+            sign * syntax.code_lines(side[path].content)
+            for path in changed
+            for sign, side in ((1, tree), (-1, parent))
+            if path in side
+        )
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        added, removed = changed_lines(tree, parent)  # does not parse, or is nested beyond it: by lines of text
+        return added - removed
+
+
 def _edited(edit: Edit, tree: Tree) -> str:
     if edit.content is not None:
         if edit.search is not None or edit.replace is not None:

@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable
 
 from data.errors import CaddieError
+from experiments.bench import Bench
 from experiments.ledger import Ledger
 from experiments.mirror import update
-from experiments.trial import Bench, undisturbed
+from experiments.settle import undisturbed
 from experiments.workspace import Workspace, without_credentials
 from preflight.text import one_line
 

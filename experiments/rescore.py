@@ -41,7 +41,7 @@ def rescore(
 ) -> Iterator[Rescored]:
     """Every seed of the trial in `folder`; raises Refused, and CaddieError where there is nothing to score."""
     program, tier = folder / bundle.NAME, profile.tier
-    weights = [folder / f"seed_{before.seed}" / "weights.bin" for before in measurements]
+    weights = [folder / f"{tier.name}_{before.seed}" / "weights.bin" for before in measurements]
     if not measurements:
         raise CaddieError(f"{folder.name} was never measured: there are no weights to score again")
     if gone := [path for path in weights if not path.exists()]:

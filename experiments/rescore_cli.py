@@ -38,7 +38,8 @@ def command(
         )
     profile = PROFILES[row.profile]
     corpus = Corpus.open(root / "shards" / profile.corpus)
-    measurements = ledger.measurements(number)
+    taken = [one for one in ledger.taken(number) if one.tier == profile.tier.name]
+    measurements = [one.measured for one in taken if one.fresh_for in (None, number)]  # the others' are not kept here
     for found in rescore(
         folder / f"{number:04d}", measurements, values, profile, corpus, level or available_levels()[0]
     ):

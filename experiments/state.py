@@ -10,6 +10,7 @@ class State(StrEnum):
     JUDGED = "judged"
     BASELINE = "baseline"
     KEPT = "kept"
+    REVERTED = "reverted"  # a provisional keep that fresh seeds did not bear out
     DISCARDED = "discarded"
     NO_OP = "no_op"
     DUPLICATE = "duplicate"
@@ -17,8 +18,10 @@ class State(StrEnum):
     STATIC = "static"
     OVERSIZE = "oversize"
     DISHONEST = "dishonest"
+    SEED_IGNORED = "seed_ignored"
     OOM = "oom"
     NAN = "nan"
+    DIVERGED = "diverged"  # or made no progress
     TIMEOUT_TRAIN = "timeout(train)"
     TIMEOUT_PACK = "timeout(pack)"
     TIMEOUT_SCORE = "timeout(score)"

@@ -1,11 +1,14 @@
 """What a trial may cost, per profile: the only place, and nothing in base/ can change it."""
 
 from dataclasses import dataclass, replace
-from math import inf
+from math import inf, sqrt
 
+from experiments.judge import RULES, Noise, Rule
 from preflight.limits import EVALUATION_SECONDS, TRAIN_SECONDS
 from preflight.phases import Target
 from preflight.targets import EIGHT_H100, ONE_H100, POCKET
+
+SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
 
 
 @dataclass(frozen=True)
@@ -15,7 +18,8 @@ class Tier:
     name: str
     target: Target
     split: str  # dev or validation
-    seeds: tuple[int, ...]
+    rule: Rule
+    expected_noise: Noise  # of a paired difference, before anything is measured
     train_wall_seconds: float  # generous where CPU seconds are the budget
     score_wall_seconds: float
     train_cpu_slack: float  # CPU budget over what the baseline needed; inf = by wallclock alone
@@ -23,16 +27,22 @@ class Tier:
     largest_block: int  # tokens of one frame of the first conversation
     proof_tokens: int  # read again in the second conversation
     proof_places: int  # distributions demanded in it
+    confirm_places: int  # the same on the fresh seeds of a provisional keep: no rare lie is worth its gain there
     smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
-    margin_bpb: float  # a keep beats the incumbent by more than this on the same seeds
-    expected_minutes: float
+    expected_minutes: float  # of one measurement
+
+    @property
+    def steps(self) -> int | None:
+        """How long a training run is, where that is fixed in steps."""
+        return int(self.target.environment.get("ITERATIONS", "0")) or None
 
 
 FULL_POCKET = Tier(
     name="full",
     target=POCKET,
     split="dev",
-    seeds=(1337,),
+    rule=RULES["caddie"],
+    expected_noise=Noise.expected(0.010),  # seeds 0.012 alone, 0.007 in pairs with one random stream (dev/LOG.md)
     train_wall_seconds=240,
     score_wall_seconds=120,
     train_cpu_slack=1.10,
@@ -40,16 +50,17 @@ FULL_POCKET = Tier(
     largest_block=16_384,
     proof_tokens=1 << 40,
     proof_places=256,
+    confirm_places=1024,
     smooth_bound_bpb=0.001,
-    margin_bpb=0.010,
-    expected_minutes=1.2,
+    expected_minutes=0.8,
 )
 
 FULL_H100 = Tier(
     name="full",
     target=ONE_H100,
     split="dev",
-    seeds=(1337,),
+    rule=RULES["caddie"],
+    expected_noise=Noise.expected(SEED_SD_BPB * sqrt(2.0)),
     train_wall_seconds=TRAIN_SECONDS,
     score_wall_seconds=EVALUATION_SECONDS,
     train_cpu_slack=inf,
@@ -57,8 +68,8 @@ FULL_H100 = Tier(
     largest_block=1 << 20,
     proof_tokens=1 << 20,
     proof_places=256,
+    confirm_places=4096,
     smooth_bound_bpb=0.001,
-    margin_bpb=0.002,
     expected_minutes=14,
 )
 FULL_8XH100 = replace(
@@ -69,18 +80,40 @@ FULL_8XH100 = replace(
 )
 
 
+# A proxy only sorts out: what is clearly worse there is not run in full. One seed, nothing confirmed.
+SORT_OUT = Rule(seeds=1, keep_p=0.7, drop_p=0.7, fresh=0, lines_per_effect=inf)
+PROXY_H100 = replace(
+    FULL_H100,
+    name="proxy",
+    rule=SORT_OUT,
+    expected_noise=Noise.expected(3 * SEED_SD_BPB),  # an early loss spreads more; replicates correct it
+    target=replace(ONE_H100, environment={**ONE_H100.environment, "ITERATIONS": "250"}),
+    expected_minutes=5,
+)
+PROXY_8XH100 = replace(PROXY_H100, target=replace(PROXY_H100.target, preset=EIGHT_H100.preset))
+
+# Promotion: fresh seeds on the validation set, as many distributions as a search tier demands in a night.
+PROMOTE = Rule(seeds=3, least=3, fresh=0)
+RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, proof_places=10_000)
+RECORD_H100 = replace(FULL_H100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
+RECORD_8XH100 = replace(FULL_8XH100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
+
+
 @dataclass(frozen=True)
 class Profile:
-    """A machine: the tier that searches on it, the corpus it needs, and what an hour of it costs."""
+    """A machine: the tiers that run on it, the corpus they need, and what an hour of it costs."""
 
-    tier: Tier
+    tier: Tier  # full: the one that decides a search
     corpus: str  # a folder of shards/
     gpus: int
     dollars_per_hour: float
+    proxy: Tier | None = None  # cheap and first, where there is one
+    record: Tier | None = None  # for promotion
 
 
 PROFILES = {
-    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0),
-    "h100": Profile(FULL_H100, "sp1024", gpus=1, dollars_per_hour=3.0),  # on-demand H100 SXM, 2026
-    "8xh100": Profile(FULL_8XH100, "sp8192", gpus=8, dollars_per_hour=24.0),
+    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0, record=RECORD_POCKET),
+    # on-demand H100 SXM, 2026
+    "h100": Profile(FULL_H100, "sp1024", gpus=1, dollars_per_hour=3.0, proxy=PROXY_H100, record=RECORD_H100),
+    "8xh100": Profile(FULL_8XH100, "sp8192", gpus=8, dollars_per_hour=24.0, proxy=PROXY_8XH100, record=RECORD_8XH100),
 }

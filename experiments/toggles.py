@@ -96,8 +96,8 @@ class Toggles:
             started, work, wrong = monotonic(), self.folder / arm.name, ""
             candidate = Candidate(self.program, arm.target, self.level)
             try:
-                artifact = smoke.train_and_pack(candidate, self.corpus, work, seed=1)
-                smoke.converse(candidate, self.corpus, work, artifact)
+                weights = smoke.train(candidate, self.corpus, work, seed=1)
+                smoke.converse(candidate, self.corpus, work, smoke.pack(candidate, work, weights))
             except Refused as refusal:
                 wrong = f"{refusal.verdict}: {refusal}"
             finally:

@@ -121,10 +121,12 @@ def table(rows: Iterable[Row], width: int, folded: bool = True) -> Table:
     return shown
 
 
-def summary(console: Console, run: str, rows: list[Row]) -> None:
-    """The table, the night in a sentence, what its bounds mean, and what to type next."""
+def summary(console: Console, run: str, rows: list[Row], outlook: list[str]) -> None:
+    """The table, the night in a sentence, what it can show, what its bounds mean, and what to type next."""
     console.print(table(rows, console.width))
     console.print(Text(sentence(rows), "bold"))
+    for line in outlook:
+        console.print(Text(line, "dim"), soft_wrap=True)
     proved = [row for row in rows if row.honesty_bpb is not None]
     if proved:
         console.print(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import randbelow
 
 from data.corpus import Corpus
 from data.errors import Refused
@@ -37,9 +38,7 @@ def static(tree: Tree, parent: Tree | None) -> list[Finding]:
     return (boundary.check_tree(tree, parent) if parent is not None else []) or syntax.check(tree)
 
 
-def run(
-    tree: Tree, parent: Tree | None, target: Target, corpus: Corpus, folder: Path, level: str, seed: int = 1
-) -> Report:
+def run(tree: Tree, parent: Tree | None, target: Target, corpus: Corpus, folder: Path, level: str) -> Report:
     """Every tier on one tree. Writes `folder`/train_gpt.py and works below `folder`; raises SandboxError, DataError."""
     report = Report()
     with _timed(report, "static"):
@@ -56,7 +55,10 @@ def run(
         with _timed(report, "describe"):
             report.knobs = size.knobs(candidate, folder / "describe")
         with _timed(report, "smoke"):
-            artifact = smoke.train_and_pack(candidate, corpus, work, seed)
+            seed = 1 + randbelow(1 << 30)
+            weights = smoke.train(candidate, corpus, work, seed)
+            smoke.require_seed_matters(candidate, corpus, work / "another", weights, seed + 1)
+            artifact = smoke.pack(candidate, work, weights)
             report.model_bytes = artifact.stat().st_size
             report.findings = size.check(report.code_bytes, report.model_bytes, target.cap_bytes)
             if report.passed:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.corpus import Corpus
+from data.errors import Refused
 from data.shards import read_shard, write_shard
 from preflight import size
 from preflight.conversation import first_pass, hold
@@ -20,25 +21,43 @@ TRAIN_BATCHES = 4  # in the sliver of training text
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 
 
-def train_and_pack(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Path:
-    """A few steps to an artifact, whose path is returned; raises Refused."""
+def train(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Path:
+    """A few steps to quantised weights, whose path is returned; raises Refused."""
     stream = read_shard(corpus.shards("train")[0])
     batch_tokens = int(candidate.target.environment.get("BATCH_TOKENS", 1 << 16))
     shards = folder / "shards"
     shards.mkdir(parents=True)
     write_shard(shards / "fineweb_train_000000.bin", stream[: TRAIN_BATCHES * batch_tokens + 1])
-
-    roomy = int(candidate.target.cap_bytes / size.SLACK)  # whether it fits is for `size` to say
-    environment = {**candidate.target.environment, "ITERATIONS": str(STEPS)}
-    candidate = replace(candidate, target=replace(candidate.target, environment=environment, cap_bytes=roomy))
-    job = candidate.train(folder / "train", LIMITS, corpus, shards, seed)
+    job = _short(candidate).train(folder / "train", LIMITS, corpus, shards, seed)
     require(job, run(job), "train")
-    weights, artifact = folder / "weights.bin", folder / "artifact.bin"
-    take(job.out, "weights.bin", candidate.weights_bytes, weights)
-    job = candidate.pack(folder / "pack", LIMITS, weights)
+    take(job.out, "weights.bin", candidate.weights_bytes, folder / "weights.bin")
+    return folder / "weights.bin"
+
+
+def pack(candidate: Candidate, folder: Path, weights: Path) -> Path:
+    """The artifact of these weights; raises Refused."""
+    short = _short(candidate)
+    job = short.pack(folder / "pack", LIMITS, weights)
     require(job, run(job), "pack")
-    take(job.out, "artifact.bin", roomy, artifact)
-    return artifact
+    take(job.out, "artifact.bin", short.target.cap_bytes, folder / "artifact.bin")
+    return folder / "artifact.bin"
+
+
+def require_seed_matters(candidate: Candidate, corpus: Corpus, folder: Path, weights: Path, seed: int) -> None:
+    """Another seed gives other weights, or a candidate could have chosen its luck once for all; raises Refused."""
+    if train(candidate, corpus, folder, seed).read_bytes() == weights.read_bytes():
+        raise Refused(
+            "seed_ignored", f"train: got the same weights after {STEPS} steps with two seeds, expected others"
+        )
+
+
+def _short(candidate: Candidate) -> Candidate:
+    """A run of a few steps; whether its model fits is for `size` to say."""
+    target = candidate.target
+    environment = {**target.environment, "ITERATIONS": str(STEPS)}
+    return replace(
+        candidate, target=replace(target, environment=environment, cap_bytes=int(target.cap_bytes / size.SLACK))
+    )
 
 
 def converse(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path) -> Honesty:

@@ -63,3 +63,17 @@ def module_name(path: str) -> str:
 def fingerprint(tree: Tree) -> dict[str, str]:
     """Per file, its syntax tree as text: equal fingerprints differ in nothing but comments and layout."""
     return {path: ast.dump(parse(source.content)) for path, source in tree.items() if path.endswith(".py")}
+
+
+def code_lines(content: bytes) -> int:
+    """Lines of a file as Python itself would write it, without comments and docstrings; strings by their own."""
+    module = parse(content)
+    for node in ast.walk(module):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:]
+    texts = [node.value for node in ast.walk(module) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return sum(bool(line.strip()) for line in ast.unparse(module).splitlines()) + sum(
+        text.count("\n") for text in texts
+    )

@@ -95,16 +95,21 @@ def study_of(
 
 
 def scored(rows: list[Row]) -> list[tuple[Row, float]]:
-    """Trials with the number a sampler should see: bits per byte, or worse than all where a limit ended the trial."""
-    measured = [row.val_bpb for row in rows if row.val_bpb is not None]
-    if not measured:
+    """Trials with the number a sampler should see: bits per byte, or worse than all where a limit ended the trial.
+
+    Trials run on different seeds, so the number is the baseline's plus the paired differences along the lineage.
+    """
+    by_commit: dict[str | None, float] = {}
+    values: dict[int, float] = {}
+    for row in rows:
+        if row.val_bpb is not None:
+            parent = by_commit.get(row.parent)
+            value = row.val_bpb if parent is None or row.delta_bpb is None else parent + row.delta_bpb
+            by_commit[row.commit_id] = values[row.number] = value
+    if not values:
         return []
-    bad = max(measured) + PENALTY * (max(measured) - min(measured))
-    return [
-        (row, bad if row.val_bpb is None else row.val_bpb)
-        for row in rows
-        if row.val_bpb is not None or row.state in SPENT
-    ]
+    bad = max(values.values()) + PENALTY * (max(values.values()) - min(values.values()))
+    return [(row, values.get(row.number, bad)) for row in rows if row.number in values or row.state in SPENT]
 
 
 def settings(knobs: list[Knob], values: dict[str, Any]) -> dict[str, Any]:

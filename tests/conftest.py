@@ -10,9 +10,9 @@ from support import ROOT, git
 
 from data.build import train_tokenizer, write_corpus
 from data.corpus import Corpus
+from experiments.bench import Bench
 from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
-from experiments.trial import Bench
 from preflight.walls import available_levels
 
 

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 from data.fineweb import VARIANTS, Variant
+from experiments.judge import RULES, Noise
 from experiments.tiers import PROFILES, Profile, Tier
 from preflight.phases import Target
 
@@ -15,7 +16,8 @@ TINY = Tier(
     name="full",
     target=Target("tiny", cap_bytes=300_000, environment={"OMP_NUM_THREADS": "1", "BATCH_TOKENS": "4096"}),
     split="dev",
-    seeds=(1337,),
+    rule=RULES["caddie"],
+    expected_noise=Noise.expected(0.002),
     train_wall_seconds=20,
     score_wall_seconds=20,
     train_cpu_slack=float("inf"),
@@ -23,8 +25,8 @@ TINY = Tier(
     largest_block=2048,
     proof_tokens=1 << 40,
     proof_places=64,
+    confirm_places=96,
     smooth_bound_bpb=0.001,
-    margin_bpb=0.01,
     expected_minutes=0.1,
 )
 PROFILES["tiny"] = Profile(TINY, "tiny", gpus=0, dollars_per_hour=0.0)

@@ -20,9 +20,9 @@ from experiments.state import State
 
 
 def main(run: str = "ten", root: Path = Path()) -> None:
-    """Print a Markdown table of medians over the trials that were measured."""
+    """Print a Markdown table of medians over the trials that one measurement decided."""
     ledger = open_ledger(root, run)
-    rows = [row for row in ledger.rows() if row.state in (State.KEPT, State.DISCARDED)]
+    rows = [row for row in ledger.rows() if row.state is State.DISCARDED and len(ledger.taken(row.number)) == 1]
     table: dict[str, list[float]] = {}
     for row in rows:
         stages = ledger.stages(row.number)
@@ -50,7 +50,9 @@ def main(run: str = "ten", root: Path = Path()) -> None:
         for name, value in parts.items():
             table.setdefault(name, []).append(value)
 
-    command = shlex.split(by_hand(root, run, "pocket", 0, 1337).replace(".venv/bin/python", sys.executable))
+    command = shlex.split(
+        by_hand(root, run, "pocket", 0, ledger.measurements(0)[0].seed).replace(".venv/bin/python", sys.executable)
+    )
     started = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, env={"PATH": os.defpath}, cwd=root)
     hand = time.monotonic() - started

@@ -19,6 +19,7 @@ from typing import Annotated
 import typer
 
 from experiments import loop
+from experiments.judge import RULES
 from experiments.ledger import Ledger
 from experiments.state import State
 from experiments.tiers import PROFILES
@@ -54,7 +55,7 @@ def run_one(folder: Path, proposer: str, number: int, trials: int) -> None:
         (root / "shards").symlink_to(ROOT / "shards")
     tier = PROFILES["pocket"].tier
     target = replace(tier.target, environment={**tier.target.environment, "ITERATIONS": str(STEPS)})
-    tier = replace(tier, target=target, seeds=(1000 + number,), proof_places=32, smooth_bound_bpb=0.01)
+    tier = replace(tier, target=target, rule=RULES["greedy"], proof_places=32, smooth_bound_bpb=0.01)
     tier = replace(tier, train_cpu_slack=float("inf"), score_cpu_slack=float("inf"))
     PROFILES["pocket"] = replace(PROFILES["pocket"], tier=tier)
     bench = loop.open_bench(root, f"rep{number}", "pocket", lambda *_: None)

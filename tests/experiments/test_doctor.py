@@ -278,7 +278,7 @@ def test_key(order, monkeypatch):
 def test_price_counts_trials_or_hours_whichever_ends_first(order):
     costly = replace(order, profile=replace(PROFILES["8xh100"], corpus="tiny"), trials=30, hours=2.0)
     assert "2.0 h × $24.00/h = $48.00" in lines(costly)["price"].found
-    assert "1.1 h × $24.00/h = $27.20" in lines(replace(costly, trials=3, hours=12.0))["price"].found
+    assert "2.9 h × $24.00/h = $69.12" in lines(replace(costly, trials=3, hours=12.0))["price"].found
 
 
 def test_no_line_is_silent(order):

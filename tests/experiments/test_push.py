@@ -37,7 +37,7 @@ def elsewhere(bench, tmp_path):
 
 
 def exported(ledger):
-    return [ledger.export(row.number) for row in ledger.rows()]
+    return [mirror.export(ledger, row.number) for row in ledger.rows()]
 
 
 @pytest.mark.trial
@@ -92,7 +92,7 @@ def test_the_mirror_only_grows_and_holds_what_has_settled(bench):
     assert git(bench.workspace.root, "rev-parse", f"{second}^") == first
     files = bench.workspace.listing(second)
     assert set(files) == {"facts.json", "trials/0000.json", "trials/0001.json"}
-    assert json.loads(bench.workspace.blob(files["trials/0000.json"])) == bench.ledger.export(0)
+    assert json.loads(bench.workspace.blob(files["trials/0000.json"])) == mirror.export(bench.ledger, 0)
 
 
 def test_a_remote_that_fails_is_told_once_and_made_up_for(bench, tmp_path):
@@ -147,7 +147,7 @@ def test_restore_refuses_what_would_lose_something(bench, remote, elsewhere):
 def test_a_mirror_that_was_tampered_with_is_one_line(bench, remote, elsewhere, change, words):
     mirror.update(bench.workspace, bench.ledger)
     head = bench.workspace.resolve(mirror.ref("night"))
-    record = bench.ledger.export(0)
+    record = mirror.export(bench.ledger, 0)
     record["trials"][0] |= change
     if change == {"number": None}:
         record = {"trials": "?"}
@@ -162,3 +162,14 @@ def test_a_mirror_that_was_tampered_with_is_one_line(bench, remote, elsewhere, c
 def test_credentials_are_not_shown():
     text = "fatal: unable to access 'https://me:secret@host/x.git/'"
     assert without_credentials(text) == "fatal: unable to access 'https://…@host/x.git/'"
+
+
+def test_a_remeasurement_is_pushed_with_the_trial_that_asked_for_it(bench):
+    """Were that trial lost, a restored run would take its number again, and its seeds with it."""
+    like = bench.ledger.measurements(0)[0]
+    before = len(mirror.export(bench.ledger, 0)["measurements"])
+    number = bench.intent("asks", "data", bench.workspace.best(), hypothesis="", proposal="{}")
+    bench.ledger.add_measurement(0, "full", "dev", like, fresh_for=number)
+    assert len(mirror.export(bench.ledger, 0)["measurements"]) == before
+    bench.ledger.settle(number, State.REVERTED)
+    assert len(mirror.export(bench.ledger, 0)["measurements"]) == before + 1

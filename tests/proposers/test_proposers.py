@@ -142,4 +142,6 @@ def test_the_context_holds_no_seed_and_no_text_of_the_splits(bench):
     context = gather(bench.workspace.root, "night")
     assert context.program == "the brief\n"
     assert context.incumbent.number == 0
-    assert "1337" not in repr(context)
+    seeds = [str(one.seed) for one in bench.ledger.measurements(0)]
+    assert len(seeds) == 3
+    assert not [seed for seed in seeds if seed in repr(context)]

@@ -4,6 +4,7 @@ import ast
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from proposers.context import Context
 from proposers.forecast import fits
 from proposers.knobs import Range, declared, edited
 from proposers.reply import read
-from proposers.search import Search, distribution, rounded, study_of
+from proposers.search import Search, distribution, rounded, scored, study_of
 
 BASE = read_folder(ROOT)
 
@@ -110,9 +111,17 @@ def test_trials_a_limit_ended_count_as_worse_than_all():
     values = {knob.name: knob.value for knob in declared(BASE, "pocket")}
     rows = [row(0, values, 2.0, State.BASELINE), row(1, values, 2.2), row(2, values, None, State.OVERSIZE)]
     rows.append(row(3, values, None, State.INFRA))
-    from proposers.search import scored
-
     assert [(r.number, round(value, 6)) for r, value in scored(rows)] == [(0, 2.0), (1, 2.2), (2, 2.3)]
+
+
+def test_scores_of_different_seeds_are_put_on_one_scale():
+    """A kept trial's fresh seeds may be unlucky ones: what counts is its difference, and its children's to it."""
+    commits = {"commit_id": "b" * 40, "parent": "b" * 40}
+    rows = [replace(row(0, {}, 2.0, State.BASELINE), **commits)]
+    kept = {"commit_id": "c" * 40, "parent": "b" * 40, "delta_bpb": -0.1}
+    rows.append(replace(row(1, {}, 1.95, State.KEPT), **kept))
+    rows.append(replace(row(2, {}, 1.94, State.DISCARDED), parent="c" * 40, commit_id="d" * 40, delta_bpb=0.02))
+    assert [round(value, 6) for _, value in scored(rows)] == [2.0, 1.9, 1.92]
 
 
 @pytest.mark.parametrize(

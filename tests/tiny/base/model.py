@@ -6,8 +6,9 @@ VOCAB = 1024
 
 
 def train(knobs, stream):
-    counts = np.zeros((VOCAB, VOCAB), dtype=np.float32)
-    order = np.random.default_rng(knobs["seed"]).permutation(len(stream) // knobs["batch_tokens"])
+    draw = np.random.default_rng(knobs["seed"])
+    counts = (draw.random((VOCAB, VOCAB)) < 0.01).astype(np.float32)
+    order = draw.permutation(len(stream) // knobs["batch_tokens"])
     for step in range(knobs["iterations"]):
         start = order[step % len(order)] * knobs["batch_tokens"]
         batch = stream[start : start + knobs["batch_tokens"] + 1].astype(np.int64)

@@ -1,0 +1,72 @@
+"""The bench: everything a trial needs that does not change from one to the next."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from data.corpus import Corpus
+from experiments.job import Runner
+from experiments.ledger import Ledger
+from experiments.session import Session
+from experiments.tiers import Tier
+from experiments.workspace import Workspace
+from preflight.text import one_line
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything a trial needs that does not change from one to the next."""
+
+    run: str
+    folder: Path  # trials/<run>
+    lock: TextIO  # one controller per run
+    workspace: Workspace
+    ledger: Ledger
+    session: Session
+    profile: str
+    tier: Tier
+    proxy: Tier | None
+    corpus: Corpus
+    runner: Runner
+    level: str
+    announce: Callable[[int, str, str], None]  # trial, title, stage
+    curve_classes: frozenset[str] = frozenset()  # whose training may be ended for being behind (experiments/curves.py)
+
+    def close(self) -> None:
+        """Let another controller have the run."""
+        self.ledger.close()
+        self.lock.close()
+
+    def trial_folder(self, number: int) -> Path:
+        return self.folder / f"{number:04d}"
+
+    def measurement_folder(self, tier: Tier, number: int, seed: int, fresh_for: int | None) -> Path:
+        """Where one measurement stands: below the trial that asked for it, which is cleared if it is lost."""
+        asked_by = number if fresh_for is None else fresh_for
+        return self.trial_folder(asked_by) / f"{tier.name}_{seed}{'' if asked_by == number else '_incumbent'}"
+
+    def intent(self, title: str, kind: str, parent: str, **columns: object) -> int:
+        """A row for what is about to be tried."""
+        return self.ledger.begin(
+            title=one_line(title),
+            kind=kind,
+            parent=parent,
+            profile=self.profile,
+            tier=self.tier.name,
+            sandbox_level=self.level,
+            trials_can_read_text=self.corpus.manifest.trials_can_read_text,
+            **columns,
+        )
+
+    @contextmanager
+    def stage(self, number: int, title: str, name: str) -> Iterator[None]:
+        """Announce and time one stage of a trial."""
+        self.announce(number, title, name)
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.ledger.add_stage(number, name, time.monotonic() - started)

@@ -1,0 +1,133 @@
+"""The judge's commands: `rejudge` a night under another rule, `ablate` a winner, ask for the `verdict` on a record."""
+
+from collections import Counter
+from pathlib import Path
+from statistics import fmean
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from data.errors import CaddieError
+from experiments import frontier, loop
+from experiments.ablation import Ablated, ablate
+from experiments.judge import rule_named
+from experiments.ledger import Ledger
+from experiments.rejudge import ENDS, rejudge
+from experiments.replicates import noise_floor
+from experiments.tiers import PROFILES, Profile
+from preflight.text import one_line
+
+Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
+console = Console(highlight=False)
+
+
+def opened(root: Path, run: str) -> tuple[Ledger, Profile]:
+    """A run's ledger and the profile it was made on; raises CaddieError."""
+    path = root.resolve() / "trials" / run / "ledger.sqlite"
+    if not path.exists():
+        raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
+    ledger = Ledger(path)
+    profile = ledger.fact("profile")
+    if profile not in PROFILES:
+        raise CaddieError(
+            f"run {run} has profile {one_line(str(profile), 60)!r}, expected one of {', '.join(PROFILES)}"
+        )
+    return ledger, PROFILES[profile]
+
+
+def command_rejudge(
+    run: Annotated[str, typer.Argument(help="the run")],
+    rule: Annotated[str, typer.Option(help="greedy, confirm, caddie, or thresholds: keep_p=0.05,fresh=3")] = "caddie",
+    root: Root = Path(),
+) -> None:
+    """A night under another rule, from its ledger alone. Example: python -m experiments rejudge demo --rule greedy"""
+    ledger, profile = opened(root, run)
+    found = list(rejudge(ledger, profile.tier, rule_named(rule)))
+    table = Table("trial", "title", "then", "now", "search", "fresh seeds", box=None, pad_edge=False)
+    for one in found:
+        told = [
+            f"{fmean(values):+.4f} ({len(values)})" if values else "-"
+            for values in (one.evidence.search, one.evidence.fresh)
+        ]
+        title = Text(one_line(one.row.title, 60))
+        changed = one.step in ENDS and str(one.step) != str(one.row.state)
+        table.add_row(
+            f"{one.row.number:04d}", title, str(one.row.state), Text(one.told, "bold" if changed else ""), *told
+        )
+    console.print(table)
+    for name, states in (("then", [str(one.row.state) for one in found]), ("now", [one.told for one in found])):
+        counts = ", ".join(f"{count} {state}" for state, count in Counter(states).most_common())
+        console.print(Text(f"{name}: {counts or 'nothing was measured'}"))
+
+
+def command_ablate(
+    number: Annotated[int, typer.Argument(help="a measured trial")],
+    run: Annotated[str, typer.Option("--run", help="the run")] = "demo",
+    root: Root = Path(),
+) -> None:
+    """A winner measured again without each of its changes. Example: python -m experiments ablate 12 --run night"""
+    ledger, _ = opened(root, run)
+
+    def announce(_: int, label: str, stage: str) -> None:
+        console.print(Text(f"{stage}  {one_line(label, 80)}"))
+
+    bench = loop.open_bench(root, run, str(ledger.fact("profile")), announce)
+    try:
+        row = bench.ledger.row(number)
+        limits = loop.budget(bench, loop.baseline(bench))
+        detectable = bench.tier.rule.detectable(noise_floor(bench.ledger, bench.tier))
+        for one in ablate(bench, row, limits):
+            console.print(Text(one_line(told(one, detectable), 300)), soft_wrap=True)
+    finally:
+        bench.close()
+
+
+def told(one: Ablated, detectable: float) -> str:
+    """One change: what the winner loses without it."""
+    if one.verdict:
+        needed = ": the rest needs it" if one.verdict.startswith(("crash", "static")) else ""
+        return f"without {one.label}: {one.verdict}{needed}"
+    loss = fmean(one.differences)
+    shown = f"without {one.label}: {loss:+.4f} bpb on {len(one.differences)} seeds"
+    if abs(loss) < detectable:
+        return f"{shown}: no difference that shows (detectable {detectable:.4f}); leave it out?"
+    return f"{shown}: it earns its place" if loss > 0 else f"{shown}: better without it"
+
+
+def command_verdict(
+    number: Annotated[int | None, typer.Argument(help="a trial; or give --bpb")] = None,
+    run: Annotated[str, typer.Option("--run", help="the run")] = "demo",
+    bpb: Annotated[list[float] | None, typer.Option(help="bits per byte of one seed; once for each")] = None,
+    track: Annotated[str, typer.Option(help="a track of records/frontier.json")] = "track_10min_16mb",
+    root: Root = Path(),
+) -> None:
+    """Do these seeds beat the record? Example: python -m experiments verdict --bpb 1.0571 --bpb 1.0563 --bpb 1.0568"""
+    record = frontier.read(root / "records" / "frontier.json", track)
+    values, foreign = list(bpb or []), ""
+    if number is not None:
+        ledger, profile = opened(root, run)
+        wanted = profile.record.name if profile.record else "record"
+        values += [one.measured.val_bpb for one in ledger.taken(number) if one.tier == wanted]
+        if not values:
+            values = [one.measured.val_bpb for one in ledger.taken(number) if one.fresh_for in (None, number)]
+            foreign = "seeds on the validation set: these are a search's, of which some were chosen for being low"
+    if not values:
+        raise CaddieError("expected a measured trial or --bpb, got no number to judge")
+    console.print(
+        Text(f"record: {record.title}, {fmean(record.val_bpb):.5f} bpb on {len(record.seeds)} seeds"), soft_wrap=True
+    )
+    console.print(Text(f"        {record.source}"), soft_wrap=True)
+    console.print(Text(f"new:    {fmean(values):.5f} bpb on {len(values)} seeds"))
+    if number is not None and profile.gpus == 0:
+        foreign = "numbers on the challenge's validation set: this profile measures another text"
+    for one in frontier.verdicts(values, record):
+        missing = [*one.missing, *([foreign] if foreign else [])]
+        test = (
+            f"t {one.test.t:.2f}, df {one.test.df:.2f}, one-sided p {one.test.p_value:.2g}" if one.test else "no test"
+        )
+        line = f"{one.rule} (margin {one.margin_bpb:.5f} bpb, p < {one.needed_p}): {test}: "
+        line += "met" if not missing else f"not met; missing: {'; '.join(missing)}"
+        console.print(Text(line, "green" if not missing else "yellow"), soft_wrap=True)

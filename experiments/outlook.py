@@ -1,0 +1,58 @@
+"""What a night can show and what it costs: the noise floor, the smallest gain it finds, minutes and dollars a trial."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from scipy.stats import spearmanr
+
+from experiments.judge import POWER
+from experiments.ledger import Ledger
+from experiments.replicates import differences, noise_floor
+from experiments.state import State
+from experiments.tiers import Profile
+
+LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is worth a line
+
+
+def outlook(ledger: Ledger, profile: Profile) -> Iterator[str]:
+    """The lines that `status` shows below the table."""
+    tier, noise = profile.tier, noise_floor(ledger, profile.tier)
+    replicates, gain = noise.degrees - tier.expected_noise.degrees, tier.rule.detectable(noise)
+    yield (
+        f"noise floor: equal trees differ by {noise.difference_sd:.4f} bpb (sd, {replicates:.0f} degrees of freedom "
+        f"measured); {tier.rule.seeds} seeds show a true gain of {gain:.4f} {POWER:.0%} of the time"
+    )
+    minutes = [sum(main_stages(ledger, row.number).values()) / 60 for row in ledger.rows() if measured(row.state)]
+    if minutes:
+        dollars = median(minutes) / 60 * profile.dollars_per_hour
+        yield f"a measured trial takes {median(minutes):.1f} minutes and ${dollars:.2f} (median of {len(minutes)})"
+    if profile.proxy:
+        for kind, count, correlation in correlations(ledger, profile.proxy.name, tier.name):
+            tiers = f"{profile.proxy.name} with {tier.name}"
+            yield f"rank correlation of {tiers}, {kind}: {correlation:+.2f} ({count} trials)"
+
+
+def measured(state: State) -> bool:
+    return state in (State.KEPT, State.REVERTED, State.DISCARDED)
+
+
+def main_stages(ledger: Ledger, number: int) -> dict[str, float]:
+    """Seconds by stage; parts of a stage (`preflight: smoke`) are in it already."""
+    return {name: seconds for name, seconds in ledger.stages(number).items() if ":" not in name}
+
+
+def correlations(ledger: Ledger, lower: str, upper: str) -> Iterator[tuple[str, int, float]]:
+    """(class, trials, Spearman's rho) of two tiers' differences, all classes first: is the cheap tier any good?
+
+    Only what passed the lower tier has both, but for its controls: a low value is worse news than a high one is good.
+    """
+    pairs: dict[str, list[tuple[float, float]]] = {"all": []}
+    for row in ledger.rows():
+        both = [differences(ledger, row, tier, fresh=False) for tier in (lower, upper)]
+        if all(both):
+            pair = (both[0][0], both[1][0])
+            pairs["all"].append(pair)
+            pairs.setdefault(row.kind, []).append(pair)
+    for kind, found in pairs.items():
+        if len(found) >= LEAST_PAIRS:
+            yield kind, len(found), float(spearmanr(*zip(*found, strict=True)).statistic)
