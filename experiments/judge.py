@@ -31,7 +31,7 @@ class Noise:
     degrees: float  # of freedom
 
     @classmethod
-    def expected(cls, difference_sd: float, degrees: float = 2.0) -> "Noise":
+    def expected(cls, difference_sd: float, degrees: float = 4.0) -> "Noise":
         """What a tier expects before anything is measured; weighs as much as `degrees` + 1 replicates."""
         return cls(degrees * difference_sd**2, degrees)
 

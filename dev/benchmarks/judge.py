@@ -69,7 +69,7 @@ def night(rule: Rule, effects: np.ndarray, rng: np.random.Generator, shared: flo
     recorded = baseline = fmean(theirs.values())
     kept, false = 0, 0
     for number, effect in enumerate(effects, start=1):
-        seeds = rotated(list(theirs), number)
+        seeds = rotated(list(theirs), number)[: rule.seeds]
         search: dict[int, float] = {}
         fresh: dict[int, float] = {}
         again: dict[int, float] = {}

@@ -82,7 +82,8 @@ def test_seeds_are_not_the_prompts_business(bench, kept, budget):
 
 def test_the_noise_floor_grows_with_every_replicate_of_an_incumbent(bench, kept, budget):
     degrees = [noise.degrees for _, noise in noise_by_trial(bench.ledger, bench.tier)]
-    assert degrees == [2.0, 2.0 + TINY.rule.seeds - 1]  # before the baseline, before trial 1
+    start = TINY.expected_noise.degrees
+    assert degrees == [start, start + TINY.rule.seeds - 1]  # before the baseline, before trial 1
     after = noise_floor(bench.ledger, bench.tier)
     assert after.degrees == degrees[-1] + 2 * (TINY.rule.fresh - 1)  # the old incumbent and the new one
     assert run_trial(bench, proposal(bench, WORSE), budget).state is State.DISCARDED
