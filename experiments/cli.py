@@ -17,9 +17,10 @@ from rich.text import Text
 from data.errors import CaddieError, MachineError
 from experiments import judge_cli, loop, mirror, rescore_cli, view
 from experiments.doctor import BAD, Order, examine
-from experiments.ledger import Ledger, Row
+from experiments.ledger import Row
 from experiments.outlook import outlook
 from experiments.push import Pusher
+from experiments.runs import open_ledger, profile_of
 from experiments.tiers import PROFILES
 from experiments.toggle_cli import toggles
 from experiments.workspace import Workspace
@@ -122,8 +123,7 @@ def status(
     ledger = open_ledger(root, name)
     if watch:
         view.watch(console, ledger.rows)
-    profile = PROFILES.get(ledger.fact("profile") or "")
-    view.summary(console, name, ledger.rows(), [*outlook(ledger, profile)] if profile else [])
+    view.summary(console, name, ledger.rows(), [*outlook(ledger, profile_of(ledger))])
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -221,13 +221,6 @@ def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
     assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
     program = " ".join((".venv/bin/python", *interpreter(tier.target.ranks)[1:]))
     return f"env {assignments} {program} trials/{run}/{number:04d}/{bundle.NAME}"
-
-
-def open_ledger(root: Path, name: str) -> Ledger:
-    path = root / "trials" / name / "ledger.sqlite"
-    if not path.exists():
-        raise CaddieError(f"no run {name!r} at {path.parent}; ./loop.sh --run {name} starts one")
-    return Ledger(path)
 
 
 def main() -> None:

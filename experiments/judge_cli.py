@@ -14,28 +14,13 @@ from data.errors import CaddieError
 from experiments import frontier, loop
 from experiments.ablation import Ablated, ablate
 from experiments.judge import rule_named
-from experiments.ledger import Ledger
 from experiments.rejudge import ENDS, rejudge
 from experiments.replicates import noise_floor
-from experiments.tiers import PROFILES, Profile
+from experiments.runs import open_ledger, profile_of
 from preflight.text import one_line
 
 Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 console = Console(highlight=False)
-
-
-def opened(root: Path, run: str) -> tuple[Ledger, Profile]:
-    """A run's ledger and the profile it was made on; raises CaddieError."""
-    path = root.resolve() / "trials" / run / "ledger.sqlite"
-    if not path.exists():
-        raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
-    ledger = Ledger(path)
-    profile = ledger.fact("profile")
-    if profile not in PROFILES:
-        raise CaddieError(
-            f"run {run} has profile {one_line(str(profile), 60)!r}, expected one of {', '.join(PROFILES)}"
-        )
-    return ledger, PROFILES[profile]
 
 
 def command_rejudge(
@@ -44,8 +29,8 @@ def command_rejudge(
     root: Root = Path(),
 ) -> None:
     """A night under another rule, from its ledger alone. Example: python -m experiments rejudge demo --rule greedy"""
-    ledger, profile = opened(root, run)
-    found = list(rejudge(ledger, profile.tier, rule_named(rule)))
+    ledger = open_ledger(root, run)
+    found = list(rejudge(ledger, profile_of(ledger).tier, rule_named(rule)))
     table = Table("trial", "title", "then", "now", "search", "fresh seeds", box=None, pad_edge=False)
     for one in found:
         told = [
@@ -69,12 +54,12 @@ def command_ablate(
     root: Root = Path(),
 ) -> None:
     """A winner measured again without each of its changes. Example: python -m experiments ablate 12 --run night"""
-    ledger, _ = opened(root, run)
+    profile = open_ledger(root, run).fact("profile") or ""
 
     def announce(_: int, label: str, stage: str) -> None:
         console.print(Text(f"{stage}  {one_line(label, 80)}"))
 
-    bench = loop.open_bench(root, run, str(ledger.fact("profile")), announce)
+    bench = loop.open_bench(root, run, profile, announce)
     try:
         row = bench.ledger.row(number)
         limits = loop.budget(bench, loop.baseline(bench))
@@ -108,7 +93,8 @@ def command_verdict(
     record = frontier.read(root / "records" / "frontier.json", track)
     values, foreign = list(bpb or []), ""
     if number is not None:
-        ledger, profile = opened(root, run)
+        ledger = open_ledger(root, run)
+        profile = profile_of(ledger)
         wanted = profile.record.name if profile.record else "record"
         values += [one.measured.val_bpb for one in ledger.taken(number) if one.tier == wanted]
         if not values:

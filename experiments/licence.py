@@ -12,12 +12,10 @@ from experiments.bench import Bench
 from experiments.curves import Curve, behind, read, smoothed
 from experiments.ledger import Row
 from experiments.state import State
-from experiments.tiers import Tier
+from experiments.tiers import CONTROL_EVERY, Tier
 
 FINISHED = 20  # trials that must bear the rule out
-CONTROL_EVERY = 10
 PLAUSIBLE_NATS = 0.5  # a program writes its own curve, and an incumbent's is held against others
-MEASURED = (State.KEPT, State.REVERTED, State.DISCARDED)
 CLASSES = ("architecture", "data", "quantisation", "compression", "evaluation", "simplify")
 
 
@@ -48,7 +46,7 @@ def evidence(bench: Bench, tier: Tier, kind: str) -> Iterator[tuple[bool, bool]]
     for row in bench.ledger.rows():
         incumbent = bench.ledger.with_commit(row.parent)
         first = next((one for one in bench.ledger.taken(row.number) if one.tier == tier.name), None)
-        if row.kind == kind and row.state in MEASURED and incumbent and first and tier.steps:
+        if row.kind == kind and row.state.judged and incumbent and first and tier.steps:
             seed = first.measured.seed
             ours, theirs = curve(bench, row, tier, seed), curve(bench, incumbent, tier, seed)
             if ours and theirs:

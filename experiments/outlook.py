@@ -1,6 +1,7 @@
 """What a night can show and what it costs: the noise floor, the smallest gain it finds, minutes and dollars a trial."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from statistics import median
 
 from scipy.stats import spearmanr
@@ -8,7 +9,6 @@ from scipy.stats import spearmanr
 from experiments.judge import POWER
 from experiments.ledger import Ledger
 from experiments.replicates import differences, noise_floor
-from experiments.state import State
 from experiments.tiers import Profile
 
 LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is worth a line
@@ -22,18 +22,14 @@ def outlook(ledger: Ledger, profile: Profile) -> Iterator[str]:
         f"noise floor: equal trees differ by {noise.difference_sd:.4f} bpb (sd, {replicates:.0f} degrees of freedom "
         f"measured); {tier.rule.seeds} seeds show a true gain of {gain:.4f} {POWER:.0%} of the time"
     )
-    minutes = [sum(main_stages(ledger, row.number).values()) / 60 for row in ledger.rows() if measured(row.state)]
+    minutes = [sum(main_stages(ledger, row.number).values()) / 60 for row in ledger.rows() if row.state.judged]
     if minutes:
         dollars = median(minutes) / 60 * profile.dollars_per_hour
         yield f"a measured trial takes {median(minutes):.1f} minutes and ${dollars:.2f} (median of {len(minutes)})"
-    if profile.proxy:
-        for kind, count, correlation in correlations(ledger, profile.proxy.name, tier.name):
-            tiers = f"{profile.proxy.name} with {tier.name}"
+    for lower, upper in pairwise(filter(None, (profile.proxy, tier, profile.record))):
+        for kind, count, correlation in correlations(ledger, lower.name, upper.name):
+            tiers = f"{lower.name} with {upper.name}"
             yield f"rank correlation of {tiers}, {kind}: {correlation:+.2f} ({count} trials)"
-
-
-def measured(state: State) -> bool:
-    return state in (State.KEPT, State.REVERTED, State.DISCARDED)
 
 
 def main_stages(ledger: Ledger, number: int) -> dict[str, float]:
@@ -54,5 +50,6 @@ def correlations(ledger: Ledger, lower: str, upper: str) -> Iterator[tuple[str, 
             pairs["all"].append(pair)
             pairs.setdefault(row.kind, []).append(pair)
     for kind, found in pairs.items():
-        if len(found) >= LEAST_PAIRS:
+        told_apart = all(len(set(side)) > 1 for side in zip(*found, strict=True))  # equals have no ranks
+        if len(found) >= LEAST_PAIRS and told_apart:
             yield kind, len(found), float(spearmanr(*zip(*found, strict=True)).statistic)

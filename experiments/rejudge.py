@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from experiments.judge import Evidence, Rule, Step
 from experiments.ledger import Ledger, Row
 from experiments.replicates import differences, generation, lost_to_simplicity, noise_by_trial
-from experiments.state import State
 from experiments.tiers import Tier
 
-MEASURED = (State.KEPT, State.REVERTED, State.DISCARDED)
 ENDS = (Step.KEPT, Step.DISCARDED, Step.REVERTED)
 
 
@@ -35,7 +33,7 @@ def rejudge(ledger: Ledger, tier: Tier, rule: Rule) -> Iterator[Rejudged]:
     for row, noise in noise_by_trial(ledger, tier):
         taken = Evidence(*(differences(ledger, row, tier.name, fresh) for fresh in (False, True)))
         incumbent = ledger.with_commit(row.parent)
-        if row.state not in MEASURED or row.val_bpb is None or not taken.search or incumbent is None:
+        if not row.state.judged or row.val_bpb is None or not taken.search or incumbent is None:
             continue
         most = min(rule.seeds, len(generation(ledger, incumbent, tier, before=row.number)))
         spent = lost_to_simplicity(ledger, rule, noise, before=row.number)

@@ -9,9 +9,8 @@ from rich.text import Text
 
 from data.corpus import Corpus
 from data.errors import CaddieError
-from experiments.ledger import Ledger
 from experiments.rescore import Rescored, rescore
-from experiments.tiers import PROFILES
+from experiments.runs import open_ledger, profile_of
 from preflight.text import one_line
 from preflight.walls import available_levels
 
@@ -27,21 +26,13 @@ def command(
 
     Example: python -m experiments rescore 0 --set eval_stride=32
     """
-    console, folder = Console(highlight=False), root.resolve() / "trials" / name
-    if not (folder / "ledger.sqlite").exists():
-        raise CaddieError(f"no run {name!r} at {folder}; ./loop.sh --run {name} starts one")
-    ledger = Ledger(folder / "ledger.sqlite")
-    row, values = ledger.row(number), dict(pair(text) for text in assignments)
-    if row.profile not in PROFILES:
-        raise CaddieError(
-            f"trial {number}: got profile {one_line(row.profile, 60)!r}, expected one of {', '.join(PROFILES)}"
-        )
-    profile = PROFILES[row.profile]
+    console, ledger = Console(highlight=False), open_ledger(root, name)
+    profile, values = profile_of(ledger), dict(pair(text) for text in assignments)
     corpus = Corpus.open(root / "shards" / profile.corpus)
     taken = [one for one in ledger.taken(number) if one.tier == profile.tier.name]
     measurements = [one.measured for one in taken if one.fresh_for in (None, number)]  # the others' are not kept here
     for found in rescore(
-        folder / f"{number:04d}", measurements, values, profile, corpus, level or available_levels()[0]
+        ledger.path.with_name(f"{number:04d}"), measurements, values, profile, corpus, level or available_levels()[0]
     ):
         ledger.add_rescore(
             number, found.seed, values, found.score.val_bpb, found.artifact_bytes, found.score.cpu_seconds

@@ -35,6 +35,11 @@ class State(StrEnum):
         return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING, State.JUDGED)
 
     @property
+    def judged(self) -> bool:
+        """Whether measurements decided it; a trial that a curve or the proxy ended is DISCARDED without a value."""
+        return self in (State.KEPT, State.REVERTED, State.DISCARDED)
+
+    @property
     def counts(self) -> bool:
         """Whether the idea itself has been tried, as far as it goes."""
         return self not in (State.INFRA, State.STOPPED)

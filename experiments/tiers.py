@@ -8,6 +8,7 @@ from preflight.limits import EVALUATION_SECONDS, TRAIN_SECONDS
 from preflight.phases import Target
 from preflight.targets import EIGHT_H100, ONE_H100, POCKET
 
+CONTROL_EVERY = 10  # of the trials that a cheap look would end, one runs on: else its worth could not be known
 SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
 
 

@@ -11,12 +11,12 @@ from experiments.proposal import Proposal, apply, changed_lines, is_no_op, net_c
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost
 from experiments.state import State
+from experiments.tiers import CONTROL_EVERY
 from preflight import bundle, checks
 from preflight.leftovers import discard
 from preflight.text import one_line
 from preflight.tree import Tree
 
-CONTROL_EVERY = 10  # of the trials that the proxy sorts out, one runs on: else its worth could not be known
 LOST_TWICE = 2
 KNOB_FILES = {"base/config.py", "base/presets.py"}
 

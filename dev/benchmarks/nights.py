@@ -23,7 +23,6 @@ from experiments.trial import run_trial
 from preflight.tree import Tree
 
 Edit = Callable[[Tree, int], tuple[str, str, str]]
-MEASURED = (State.KEPT, State.REVERTED, State.DISCARDED)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -99,7 +98,7 @@ def table(ledgers: list[Path]) -> None:
         runs += sum(len(ledger.taken(row.number)) for row in rows)
         first = best = ledger.taken(0)[0].measured.val_bpb
         for row in rows[1:]:
-            if row.state not in MEASURED:
+            if not row.state.judged:
                 lost += 1
                 continue
             gain = -(row.delta_bpb or 0.0) if row.state is State.KEPT else 0.0

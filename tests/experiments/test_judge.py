@@ -58,6 +58,31 @@ def test_what_cannot_be_tested_is_said():
             welch(new, reference)
 
 
+@pytest.mark.parametrize(
+    ("new", "reference", "margin", "expected"),
+    [
+        ("1.1150812 1.1143739 1.1147501", "1.1192299 1.1200203 1.1188888", 0.0, {"t": "-11.83", "df": "3.31"}),  # #1019
+        ("1.0792835 1.0799668 1.0802479", "1.08079 1.08103 1.08118", 0.0, {"p_value": "0.0204"}),  # #1514
+        ("1.0566202 1.0561095 1.0567934", "1.0574057 1.057301 1.0580708", 0.0, {"p_value": "0.01385"}),  # #2135
+        ("1.0576426 1.0588621 1.0590397", Sample(1.060755, 0.000933, 6), 0.0, {"p_value": "0.00596"}),  # #1967
+        ("2.0542 2.0537 2.0519", 2.0727, 0.005, {"p_value": "0.0012"}),  # #59, nats
+        ("1.07887 1.07893 1.07866", 1.079064, 0.0, {"p_value": "0.048"}),  # #1716, which claimed 0.00136
+        (
+            "1.0574057 1.057301 1.0580708",
+            "1.0582472 1.0584611 1.0589528",
+            0.0,
+            {"p_value": "0.020"},
+        ),  # #2014: not 0.011
+    ],
+)
+def test_worked_examples(new, reference, margin, expected):
+    """Submissions of the challenge by the number of their pull request (rules.md section 8); runs everywhere."""
+    seeds = reference if not isinstance(reference, str) else [float(text) for text in reference.split()]
+    found = welch([float(text) for text in new.split()], seeds, margin)
+    for name, text in expected.items():
+        assert abs(getattr(found, name) - float(text)) <= pvalues.unit(text) / 2, name
+
+
 @pytest.mark.skipif(not PVALUES.exists(), reason="the published p-values are beside the project, not in it")
 def test_every_published_p_value():
     """t, df and p of each row as the file has them, and by name those whose published value no correct test gives."""

@@ -1,0 +1,24 @@
+"""Runs on disk, for the commands that read them."""
+
+from pathlib import Path
+
+from data.errors import CaddieError
+from experiments.ledger import Ledger
+from experiments.tiers import PROFILES, Profile
+from preflight.text import one_line
+
+
+def open_ledger(root: Path, run: str) -> Ledger:
+    """A run's ledger; raises CaddieError if there is no such run."""
+    path = root.resolve() / "trials" / run / "ledger.sqlite"
+    if not path.exists():
+        raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
+    return Ledger(path)
+
+
+def profile_of(ledger: Ledger) -> Profile:
+    """The profile that a run was made on; raises CaddieError for one that is not known here."""
+    name = ledger.fact("profile") or ""
+    if name not in PROFILES:
+        raise CaddieError(f"got a run of profile {one_line(name, 60)!r}, expected one of {', '.join(PROFILES)}")
+    return PROFILES[name]
