@@ -20,7 +20,7 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial. A crash is started again, with
   a growing pause; what was under way is tried once more, not a third time. Everything is kept in trials/NAME/loop.log.
 
-  ./loop.sh --trials 3                                     first look: a few minutes, no GPU, no key
+  ./loop.sh --trials 3                                     first look: a quarter of an hour, no GPU, no key
   ./loop.sh --run night --trials 1000 --hours 8 --proposer search --push backup
   .venv/bin/python -m experiments status --run night --watch
 HELP
