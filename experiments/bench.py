@@ -10,7 +10,6 @@ from typing import TextIO
 from data.corpus import Corpus
 from experiments.job import Runner
 from experiments.ledger import Ledger
-from experiments.session import Session
 from experiments.tiers import Tier
 from experiments.workspace import Workspace
 from preflight.text import one_line
@@ -25,7 +24,6 @@ class Bench:
     lock: TextIO  # one controller per run
     workspace: Workspace
     ledger: Ledger
-    session: Session
     profile: str
     tier: Tier
     proxy: Tier | None

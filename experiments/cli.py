@@ -63,7 +63,7 @@ def run(
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
-        bench = loop.open_bench(root, name, profile, progress.announce, level, session, end_behind or ())
+        bench = loop.open_bench(root, name, profile, progress.announce, level, end_behind or ())
         progress.say(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
@@ -83,7 +83,9 @@ def run(
                 pusher.wake()
 
         try:
-            reason = loop.run(bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", progress.say)
+            reason = loop.run(
+                bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", progress.say, session
+            )
         except KeyboardInterrupt:
             loop.stopped(bench)
             reason = f"a person asked for it; ./loop.sh --run {name} goes on"

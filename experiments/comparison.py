@@ -8,14 +8,14 @@ from data.errors import MachineError, Refused
 from experiments.bench import Bench
 from experiments.curves import Curve
 from experiments.job import UNLIMITED, Budget, Job, Measured
-from experiments.judge import Evidence, Noise, Rule, Step
+from experiments.judge import ENDS, Evidence, Noise, Rule, Step
 from experiments.ledger import Row
 from experiments.licence import reference_curve
-from experiments.replicates import generation, lost_to_simplicity, new_seeds, noise_floor
+from experiments.replicates import generation, lost_to_simplicity, new_seeds, noise_floor, tidier
 from experiments.state import State
 from experiments.tiers import Tier
 from preflight import bundle
-from preflight.text import one_line
+from preflight.text import one_line, without_long_numbers
 
 FRESH_TRIES = 3
 
@@ -50,16 +50,18 @@ def measure(
         job = Job(entry.program, tier, bench.corpus, seed, entry.budget, folder, bench.level, reference)
         try:
             measured = bench.runner.measure(job)
-        except Refused as refusal:  # a log may name the seed, and what is noted here is read by proposers
-            raise Refused(refusal.verdict, str(refusal).replace(str(seed), "SEED")) from refusal
+        except Refused as refusal:  # it may quote the log of a program that knows its seed
+            raise Refused(refusal.verdict, without_long_numbers(str(refusal))) from refusal
     bench.ledger.add_measurement(entry.number, tier.name, tier.split, measured, fresh_for)
     return measured
 
 
-def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier, net_lines: int) -> Judgement:
+def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement:
     """One tier of a trial; raises Refused where the candidate fails, MachineError where the incumbent does."""
     rule, noise = tier.rule, noise_floor(bench.ledger, tier)
-    handicap = rule.handicap(net_lines, noise, lost_to_simplicity(bench.ledger, rule, noise))
+    row = bench.ledger.row(entry.number)
+    net_lines, tidy = row.net_code_lines or 0, tidier(row, incumbent)
+    handicap = rule.handicap(net_lines, noise, lost_to_simplicity(bench.ledger, tier, noise))
     theirs = generation(bench.ledger, incumbent, tier)
     seeds = rotated(list(theirs), entry.number)[: rule.seeds]
     strict = replace(tier, proof_places=tier.confirm_places)
@@ -69,7 +71,7 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier, net_lines: i
     def evidence() -> Evidence:
         return Evidence(*([one.val_bpb - theirs[one.seed] for one in measured] for measured in (search, fresh)))
 
-    while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds))) in (Step.SEARCH, Step.FRESH):
+    while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
         if step is Step.SEARCH:
             seed = seeds[len(search)]
             curve = reference_curve(bench, entry.number, incumbent, tier, seed)
@@ -79,8 +81,16 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier, net_lines: i
             theirs[again.seed] = again.val_bpb
             fresh.append(measure(bench, entry, strict, again.seed, fresh_for=entry.number))
         require_seeds_matter([*search, *fresh])
-    reason = told(evidence(), noise, rule, net_lines, handicap)
+    reason = told(evidence(), noise, rule, net_lines, handicap, tidy)
     return Judgement(State(step.value), fmean(evidence().believed), fresh or search, reason)
+
+
+def refresh(bench: Bench, incumbent: Row, tier: Tier, count: int) -> None:
+    """Fresh seeds for a kept incumbent at a tier that confirms nothing: its first number there has won a contest."""
+    if incumbent.state is State.KEPT:
+        taken = bench.ledger.taken(incumbent.number)
+        for _ in range(count - sum(one.tier == tier.name and one.fresh_for == incumbent.number for one in taken)):
+            remeasured(bench, incumbent, tier, incumbent.number)
 
 
 def remeasured(bench: Bench, incumbent: Row, tier: Tier, asked_by: int) -> Measured:
@@ -114,8 +124,13 @@ def require_seeds_matter(measured: list[Measured]) -> None:
         raise Refused("seed_ignored", f"got the same artifact twice in {len(measured)} seeds, expected one for each")
 
 
-def told(evidence: Evidence, noise: Noise, rule: Rule, net_lines: int, handicap: float) -> str:
+def told(evidence: Evidence, noise: Noise, rule: Rule, net_lines: int, handicap: float, tidy: bool) -> str:
     """The judge's reason in a line: differences, how likely they were by chance, what they were held against."""
+    if not any(looks := [*evidence.search, *evidence.fresh]):
+        stock = (
+            "; a knob went with them, and an idea that is switched off is stock" if net_lines < 0 and not tidy else ""
+        )
+        return f"no loss changed on {len(looks)} seeds, {net_lines:+d} lines of code{stock}"
     parts = []
     for name, values, needed in (
         ("search", evidence.search, rule.keep_p),

@@ -61,6 +61,9 @@ class Step(StrEnum):
     REVERTED = "reverted"
 
 
+ENDS = (Step.KEPT, Step.DISCARDED, Step.REVERTED)
+
+
 @dataclass(frozen=True)
 class Rule:
     """p-values are one-sided: the chance of a mean at least this good if the change did nothing."""
@@ -80,15 +83,18 @@ class Rule:
         if not (counts and lines and all(0 < chance < 1 for chance in (self.drop_p, self.keep_p, self.confirm_p))):
             raise CaddieError(f"got {self}, expected seeds, least from 1, fresh from 0, p in 0 to 1, lines above 0")
 
-    def detectable(self, noise: Noise) -> float:
-        """The true gain in bpb that a generation's seeds show at `keep_p` with probability POWER."""
+    def detectable(self, noise: Noise, seeds: int | None = None) -> float:
+        """The true gain in bpb that one look at so many seeds (default: a first generation's) shows in POWER of cases.
+
+        Of trials with such a gain, seven in ten are kept in the end (dev/benchmarks/judge.md).
+        """
         reach = stdtrit(noise.degrees, 1 - self.keep_p) + stdtrit(noise.degrees, POWER)
-        return float(reach) * noise.difference_sd / sqrt(self.seeds)
+        return float(reach) * noise.difference_sd / sqrt(seeds or self.seeds)
 
     def handicap(self, net_lines: int, noise: Noise, spent: float = 0.0) -> float:
         """bpb that a change starts behind: added lines must be paid for, a net removal need only be non-inferior.
 
-        `spent` is what earlier removals may have lost (`may_have_lost`): in a run, one detectable effect in all.
+        `spent` is what earlier removals may have lost (`may_have_lost`): about one detectable effect in a run.
         """
         if self.lines_per_effect == inf:
             return 0.0
@@ -96,29 +102,34 @@ class Rule:
             return self.detectable(noise) * net_lines / self.lines_per_effect
         return -max(self.detectable(noise) * min(-net_lines / self.lines_per_margin, 1.0) - spent, 0.0)
 
-    def may_have_lost(self, fresh_mean: float, noise: Noise) -> float:
-        """The 80 % upper bound of a kept removal's loss in bpb; the same losses to the last bit have lost nothing."""
-        if fresh_mean == 0.0 or not self.fresh:
-            return 0.0
-        reach = stdtrit(noise.degrees, POWER) * noise.difference_sd / sqrt(self.fresh)
-        return max(fresh_mean + float(reach), 0.0)
+    def step(self, evidence: "Evidence", noise: Noise, handicap: float, left: bool, tidier: bool = False) -> Step:
+        """What follows from the evidence so far.
 
-    def step(self, evidence: "Evidence", noise: Noise, handicap: float, left: bool) -> Step:
-        """What follows from the evidence so far; `left`: the generation has a seed that was not measured yet."""
+        `left`: the generation has a seed that was not measured yet. `tidier`: lines of code went, no knob with them.
+        """
         search, fresh = evidence.search, evidence.fresh
+
+        def better(differences: Sequence[float], chance: float) -> bool:
+            """Whether luck would do as well with less than this chance; equals had no luck, and need no allowance."""
+            if not any(differences):
+                return chance > 0.5 or (tidier and self.lines_per_effect < inf)
+            return noise.p_value(fmean(differences) + handicap, len(differences)) < chance
+
         if len(search) < self.least and left:
             return Step.SEARCH
-        if not self._better(search, noise, handicap, self.keep_p):
-            return Step.SEARCH if left and self._better(search, noise, handicap, self.drop_p) else Step.DISCARDED
+        if not better(search, self.keep_p):
+            return Step.SEARCH if left and better(search, self.drop_p) else Step.DISCARDED
         if len(fresh) < self.fresh:
             return Step.FRESH
-        return Step.KEPT if not fresh or self._better(fresh, noise, handicap, self.confirm_p) else Step.REVERTED
+        return Step.KEPT if not fresh or better(fresh, self.confirm_p) else Step.REVERTED
 
-    def _better(self, differences: Sequence[float], noise: Noise, handicap: float, chance: float) -> bool:
-        """Whether luck would do as well with less than this chance; fewer lines and the same losses are better too."""
-        if handicap < 0 and not any(differences):
-            return True
-        return noise.p_value(fmean(differences) + handicap, len(differences)) < chance
+
+def may_have_lost(differences: Sequence[float], noise: Noise) -> float:
+    """The 80 % upper bound of a kept removal's loss in bpb; the same losses to the last bit have lost nothing."""
+    if not any(differences):
+        return 0.0
+    reach = stdtrit(noise.degrees, POWER) * noise.difference_sd / sqrt(len(differences))
+    return max(fmean(differences) + float(reach), 0.0)
 
 
 @dataclass(frozen=True)

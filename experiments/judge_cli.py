@@ -13,8 +13,8 @@ from rich.text import Text
 from data.errors import CaddieError
 from experiments import frontier, loop
 from experiments.ablation import Ablated, ablate
-from experiments.judge import rule_named
-from experiments.rejudge import ENDS, rejudge
+from experiments.judge import ENDS, rule_named
+from experiments.rejudge import rejudge
 from experiments.replicates import noise_floor
 from experiments.runs import open_ledger, profile_of
 from preflight.text import one_line
@@ -63,8 +63,9 @@ def command_ablate(
     try:
         row = bench.ledger.row(number)
         limits = loop.budget(bench, loop.baseline(bench))
-        detectable = bench.tier.rule.detectable(noise_floor(bench.ledger, bench.tier))
+        noise, rule = noise_floor(bench.ledger, bench.tier), bench.tier.rule
         for one in ablate(bench, row, limits):
+            detectable = rule.detectable(noise, len(one.differences) or None)
             console.print(Text(one_line(told(one, detectable), 300)), soft_wrap=True)
     finally:
         bench.close()

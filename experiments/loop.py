@@ -44,10 +44,9 @@ def open_bench(
     profile: str,
     announce: Callable[[int, str, str], None],
     level: str | None = None,
-    session_name: str = "",
     curve_classes: Sequence[str] = (),
 ) -> Bench:
-    """A run's bench; a run keeps the profile it was started with. One session name is one order for trials."""
+    """A run's bench; a run keeps the profile it was started with."""
     if never := set(curve_classes) - set(CLASSES):
         raise CaddieError(f"--end-behind: got {', '.join(sorted(never))}, expected some of {', '.join(CLASSES)}")
     if profile not in PROFILES:
@@ -71,7 +70,6 @@ def open_bench(
     if (ledger.fact("profile") or profile) != profile:
         lock.close()
         raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
-    session = Session.begin(ledger, session_name)  # first of all: whatever fails below is counted as a start
     workspace = Workspace(root, run)
     if ledger.fact("profile") is None:
         workspace.set_best(workspace.head())
@@ -79,9 +77,7 @@ def open_bench(
     corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
     tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
     classes = frozenset(curve_classes)
-    return Bench(
-        *(run, folder, lock, workspace, ledger, session, profile, tier, proxy, corpus, runner, level, announce, classes)
-    )
+    return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce, classes)
 
 
 def recover(bench: Bench) -> list[Row]:
@@ -182,9 +178,13 @@ def run(
     arguments: tuple[str, ...] = (),
     stop_file: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
+    session_name: str = "",
 ) -> str:
-    """Run until the session has its `trials`, its `hours` are over, or nothing is left; says why it ended."""
-    session = bench.session
+    """Run until the session has its `trials`, its `hours` are over, or nothing is left; says why it ended.
+
+    One session name is one order for trials, however often the controller is started for it.
+    """
+    session = Session.begin(bench.ledger, session_name)  # first of all: whatever fails below is counted as a start
     if pause := session.pause_seconds:
         say(f"start {session.starts} since the last settled trial: waiting {pause} s")
         time.sleep(pause)

@@ -8,7 +8,7 @@ from scipy.stats import spearmanr
 
 from experiments.judge import POWER
 from experiments.ledger import Ledger
-from experiments.replicates import differences, noise_floor
+from experiments.replicates import differences, generation, noise_floor
 from experiments.tiers import Profile
 
 LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is worth a line
@@ -17,10 +17,12 @@ LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is 
 def outlook(ledger: Ledger, profile: Profile) -> Iterator[str]:
     """The lines that `status` shows below the table."""
     tier, noise = profile.tier, noise_floor(ledger, profile.tier)
-    replicates, gain = noise.degrees - tier.expected_noise.degrees, tier.rule.detectable(noise)
+    replicates, incumbent = noise.degrees - tier.expected_noise.degrees, ledger.incumbent()
+    known = len(generation(ledger, incumbent, tier)) if incumbent else 0
+    seeds = min(tier.rule.seeds, known or tier.rule.seeds)
     yield (
         f"noise floor: equal trees differ by {noise.difference_sd:.4f} bpb (sd, {replicates:.0f} degrees of freedom "
-        f"measured); {tier.rule.seeds} seeds show a true gain of {gain:.4f} {POWER:.0%} of the time"
+        f"measured); {seeds} seeds show a true gain of {tier.rule.detectable(noise, seeds):.4f} {POWER:.0%} of the time"
     )
     minutes = [sum(main_stages(ledger, row.number).values()) / 60 for row in ledger.rows() if row.state.judged]
     if minutes:

@@ -7,12 +7,10 @@ ran, the answer is that: nothing is guessed, and nothing is run.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from experiments.judge import Evidence, Rule, Step
+from experiments.judge import ENDS, Evidence, Rule, Step
 from experiments.ledger import Ledger, Row
-from experiments.replicates import differences, generation, lost_to_simplicity, noise_by_trial
+from experiments.replicates import differences, generation, lost_to_simplicity, noise_by_trial, tidier
 from experiments.tiers import Tier
-
-ENDS = (Step.KEPT, Step.DISCARDED, Step.REVERTED)
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ def rejudge(ledger: Ledger, tier: Tier, rule: Rule) -> Iterator[Rejudged]:
         if not row.state.judged or row.val_bpb is None or not taken.search or incumbent is None:
             continue
         most = min(rule.seeds, len(generation(ledger, incumbent, tier, before=row.number)))
-        spent = lost_to_simplicity(ledger, rule, noise, before=row.number)
-        handicap = rule.handicap(row.net_code_lines or 0, noise, spent)
+        spent = lost_to_simplicity(ledger, tier, noise, before=row.number)
+        handicap, tidy = rule.handicap(row.net_code_lines or 0, noise, spent), tidier(row, incumbent)
         seen = Evidence()
-        while (step := rule.step(seen, noise, handicap, len(seen.search) < most)) not in ENDS:
+        while (step := rule.step(seen, noise, handicap, len(seen.search) < most, tidy)) not in ENDS:
             more = Evidence(
                 taken.search[: len(seen.search) + (step is Step.SEARCH)],
                 taken.fresh[: len(seen.fresh) + (step is Step.FRESH)],

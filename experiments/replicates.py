@@ -4,10 +4,11 @@ A generation is the set of seeds on which the incumbent's value is believed: the
 the seeds of the last re-measurement, which had no part in choosing anything. Everything here is read from the ledger.
 """
 
+import json
 from collections.abc import Iterator
 from secrets import randbelow
 
-from experiments.judge import Noise, Rule
+from experiments.judge import Noise, may_have_lost
 from experiments.ledger import Ledger, Row, Taken
 from experiments.state import State
 from experiments.tiers import Tier
@@ -39,11 +40,17 @@ def differences(ledger: Ledger, row: Row, tier_name: str, fresh: bool) -> list[f
     return [one.val_bpb - theirs[one.seed] for one in mine if one.seed in theirs]
 
 
-def lost_to_simplicity(ledger: Ledger, rule: Rule, noise: Noise, before: int | None = None) -> float:
+def lost_to_simplicity(ledger: Ledger, tier: Tier, noise: Noise, before: int | None = None) -> float:
     """bpb that kept removals of code may have cost so far."""
     rows = [row for row in ledger.rows() if row.state is State.KEPT and (before is None or row.number < before)]
     removals = [row for row in rows if (row.net_code_lines or 0) < 0]
-    return sum(rule.may_have_lost(row.delta_bpb or 0.0, noise) for row in removals)
+    return sum(may_have_lost(differences(ledger, row, tier.name, fresh=True), noise) for row in removals)
+
+
+def tidier(row: Row, incumbent: Row) -> bool:
+    """Whether lines of code went and no knob with them: an idea that is switched off is stock, not clutter."""
+    knobs, theirs = (json.loads(one.knobs or "{}").keys() for one in (row, incumbent))
+    return (row.net_code_lines or 0) < 0 and theirs <= knobs
 
 
 def chosen(one: Taken, row: Row, fresh: bool) -> bool:

@@ -10,7 +10,7 @@ from experiments.bench import Bench
 from experiments.job import Measured
 from experiments.ledger import Row
 from experiments.state import State
-from preflight.text import one_line, quoted
+from preflight.text import one_line, quoted, without_long_numbers
 
 
 def settle(
@@ -74,10 +74,10 @@ def commit_message(row: Row, state: State, tree: str, values: dict[str, object],
 
 
 def settle_lost(bench: Bench, number: int, state: State, why: str) -> None:
-    """End a row that says nothing about its idea, if it is not settled already."""
+    """End a row that says nothing about its idea, if it is not settled already; a path in `why` may name a seed."""
     with undisturbed():
         if not bench.ledger.row(number).state.finished:
-            bench.ledger.settle(number, state, detail=one_line(why, 1000))
+            bench.ledger.settle(number, state, detail=one_line(without_long_numbers(why), 1000))
             bench.workspace.drop(number)
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from data.errors import ProposalError, Refused
 from experiments.bench import Bench
-from experiments.comparison import Entry, Judgement, compare
+from experiments.comparison import Entry, Judgement, compare, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
 from experiments.proposal import Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
@@ -73,11 +73,11 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
 def _judged(bench: Bench, entry: Entry, incumbent: Row) -> Judgement:
     """The tiers in order; what the proxy sorts out ends there, but for the controls."""
     if bench.proxy and generation(bench.ledger, incumbent, bench.proxy):  # a run begun without a proxy has no numbers
-        proxied = compare(bench, entry, incumbent, bench.proxy, net_lines=0)
+        refresh(bench, incumbent, bench.proxy, bench.tier.rule.seeds)
+        proxied = compare(bench, entry, incumbent, bench.proxy)
         if proxied.state is State.DISCARDED and entry.number % CONTROL_EVERY:
             return replace(proxied, delta_bpb=None, believed=[], reason=f"proxy: {proxied.reason}")
-    net_lines = bench.ledger.row(entry.number).net_code_lines or 0
-    return compare(bench, entry, incumbent, bench.tier, net_lines)
+    return compare(bench, entry, incumbent, bench.tier)
 
 
 def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tuple[Tree, str]:

@@ -1,10 +1,12 @@
 """Untrusted text made safe to print, store and commit: one line, bounded, control characters shown as escapes."""
 
+import re
 import textwrap
 import unicodedata
 from pathlib import Path
 
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # control, direction overrides, surrogates, line separators
+HEXADECIMAL = set("0123456789abcdef")
 
 
 def one_line(text: str, limit: int = 200) -> str:
@@ -12,6 +14,17 @@ def one_line(text: str, limit: int = 200) -> str:
     clipped = text[: limit * 4]
     shown = "".join(_shown(character) for character in clipped)
     return shown if len(shown) <= limit and len(text) <= limit * 4 else shown[: limit - 1] + "…"
+
+
+def without_long_numbers(text: str) -> str:
+    """`text` with every word of five digits or more, decimal or hexadecimal, shown as #: seeds look like that."""
+
+    def shown(word: re.Match[str]) -> str:
+        digits = sum(character.isdigit() for character in word[0])
+        bare = word[0].lower().removeprefix("0x")
+        return "#" if digits >= 5 or (digits and len(bare) >= 5 and set(bare) <= HEXADECIMAL) else word[0]
+
+    return re.sub(r"\w+", shown, text)
 
 
 def quoted(text: str, limit: int = 1000, width: int = 100) -> str:

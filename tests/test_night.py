@@ -18,6 +18,7 @@ from support import ROOT, git
 
 from data.errors import CaddieError
 from experiments.ledger import Ledger
+from experiments.loop import open_bench
 from experiments.session import STARTS, Session
 from experiments.state import State
 from preflight import process_tree
@@ -240,6 +241,17 @@ def test_a_person_is_asked_where_a_restart_cannot_help(night):
     assert held.wait() == 0
     assert night.start("--proposer", "oracle").wait() == 2
     assert "one of auto" in night.screen()
+
+
+def test_another_look_at_a_run_is_not_an_order(bench):
+    """`ablate` and its like open the bench between two starts of the loop; trials and hours go on counting."""
+    began = Session.begin(bench.ledger, "evening")
+    root = bench.workspace.root
+    bench.close()
+    opened = open_bench(root, "night", "tiny", lambda *_: None)
+    assert (again := Session.begin(opened.ledger, "evening")).first == began.first
+    assert again.starts == began.starts + 1
+    opened.close()
 
 
 def test_sessions_pause_longer_and_longer_and_give_up(bench):

@@ -17,10 +17,11 @@ from data.errors import CaddieError
 from experiments.ablation import ablate, changes
 from experiments.job import Job
 from experiments.judge import RULES, Step
-from experiments.loop import baseline, open_bench
+from experiments.loop import baseline, open_bench, recover
 from experiments.outlook import correlations, outlook
 from experiments.rejudge import rejudge
 from experiments.replicates import generation, new_seeds, noise_by_trial, noise_floor
+from experiments.settle import settle_lost
 from experiments.state import State
 from experiments.tiers import PROFILES, SORT_OUT
 from experiments.trial import run_trial
@@ -73,11 +74,17 @@ def test_seeds_are_not_the_prompts_business(bench, kept, budget):
     )
     row = run_trial(bench, proposal(bench, tell), budget)
     assert row.state is State.CRASH
-    assert "ValueError: SEED" in row.detail
-    seeds = {str(one.measured.seed) for number in (0, kept.number) for one in bench.ledger.taken(number)}
+    assert "ValueError: #" in row.detail
+    hexadecimal = (tell[0], tell[1], tell[2].replace('knobs["seed"])', 'hex(knobs["seed"]))'))
+    assert "ValueError: #" in run_trial(bench, proposal(bench, hexadecimal), budget).detail
+    seeds = {one.measured.seed for number in (0, kept.number) for one in bench.ledger.taken(number)}
+    number = bench.intent("the disk is full", "data", kept.commit_id, hypothesis="", proposal="{}")
+    full = OSError(28, "No space left on device", bench.measurement_folder(bench.tier, number, min(seeds), None))
+    settle_lost(bench, number, State.INFRA, str(full))
+    assert bench.ledger.row(number).detail.startswith("[Errno 28] No space left")
     messages = bench.workspace._git("log", "-2", "--format=%B", row.commit_id)
     seen = messages + repr(gather(bench.workspace.root, "night"))
-    assert not [seed for seed in seeds if seed in seen]
+    assert not [seed for seed in seeds if str(seed) in seen or f"{seed:x}" in seen]
 
 
 def test_the_noise_floor_grows_with_every_replicate_of_an_incumbent(bench, kept, budget):
@@ -166,12 +173,57 @@ def test_the_proxy_sorts_out_and_its_controls_go_on(repo, budget, monkeypatch):
     row = run_trial(bench, proposal(bench, MORE_TEXT), budget)  # the proxy's steps are fixed: no difference there
     assert row.state is State.KEPT, row.detail
     assert tiers(row.number) == ["proxy", "full"]
+    chosen = set(generation(bench.ledger, row, proxy))
     while len(bench.ledger.rows()) < 10:
         number = bench.intent("filler", "none", row.parent, hypothesis="", proposal="{}")
         bench.ledger.settle(number, State.NO_OP)
     row = run_trial(bench, proposal(bench, WORSE, title="a control"), budget)
     assert (row.number, row.state, tiers(10)) == (10, State.DISCARDED, ["proxy", "full"])
+    afresh = set(generation(bench.ledger, bench.ledger.incumbent(), proxy))  # no longer the number that won
+    assert len(afresh) == TINY.rule.seeds
+    assert not afresh & chosen
+    assert set(search_seeds(bench, 10)) <= afresh | generation(bench.ledger, bench.ledger.incumbent(), TINY).keys()
+    run_trial(bench, proposal(bench, WORSE, title="another"), budget)
+    assert set(generation(bench.ledger, bench.ledger.incumbent(), proxy)) == afresh
     bench.close()
+
+
+def test_a_controller_killed_in_the_middle_of_a_confirmation_leaves_no_trace(bench, kept, budget):
+    """A half-finished batch of fresh seeds is nobody's generation, teaches no noise, and decides nothing later."""
+
+    def known():
+        rejudged = [(one.row.number, one.step) for one in rejudge(bench.ledger, bench.tier, TINY.rule)]
+        incumbent = bench.ledger.incumbent()
+        return generation(bench.ledger, incumbent, bench.tier), noise_floor(bench.ledger, bench.tier), rejudged
+
+    before = known()
+    number = bench.intent("killed", "data", kept.commit_id, hypothesis="", proposal="{}")
+    like = bench.ledger.measurements(kept.number)[0]
+    for owner, seed in ((kept.number, 5), (number, 5)):
+        half = dataclasses.replace(like, seed=seed, val_bpb=0.1)
+        bench.ledger.add_measurement(owner, bench.tier.name, "dev", half, fresh_for=number)
+    assert [row.number for row in recover(bench)] == [number]
+    assert known() == before
+    row = run_trial(bench, proposal(bench, STILL_MORE), budget)
+    assert 5 not in search_seeds(bench, row.number)
+
+
+def test_lines_that_go_with_their_knob_are_stock_not_clutter(bench, budget):
+    """No loss changes in either trial: a line less is a win, a line and a knob less is not."""
+    total = "    unigram = counts.sum(axis=0) + 0.1\n    prior = unigram / unigram.sum()\n"
+    shorter = "    prior = (counts.sum(axis=0) + 0.1) / (counts.sum(axis=0) + 0.1).sum()\n"
+    line = ("base/model.py", total, shorter)
+    knob = ("base/config.py", '"batch_tokens": 4096, ', "")
+    order = ('len(stream) // knobs["batch_tokens"]', "len(stream) // 4096")
+    start = ('% len(order)] * knobs["batch_tokens"]', "% len(order)] * 4096")
+    batch = ('start + knobs["batch_tokens"] + 1', "start + 4096 + 1")
+    uses = [("base/model.py", *edit) for edit in (order, start, batch)]
+    row = run_trial(bench, proposal(bench, line, knob, *uses), budget)
+    assert (row.state, row.net_code_lines, row.delta_bpb) == (State.DISCARDED, -1, 0.0), row.detail
+    assert "no loss changed on 1 seeds" in row.detail
+    assert "a knob went with them" in row.detail
+    row = run_trial(bench, proposal(bench, line), budget)
+    assert (row.state, row.net_code_lines, row.delta_bpb) == (State.KEPT, -1, 0.0), row.detail
 
 
 def test_how_well_a_tier_ranks_is_by_class(bench):

@@ -14,7 +14,7 @@ from support import ROOT
 
 from preflight import boundary, bundle, syntax
 from preflight.size import check as check_size
-from preflight.text import one_line, quoted, tail
+from preflight.text import one_line, quoted, tail, without_long_numbers
 from preflight.tree import LINK, PLAIN, Source, read_folder
 
 BASE = read_folder(ROOT)
@@ -169,3 +169,10 @@ def test_no_path_of_a_machine_in_the_tree():
         path = Path(ROOT / name)
         if path.suffix in (".py", ".md", ".sh", ".toml", ".txt", ".json") and path.exists():
             assert not re.search(r"(?<![\w.])/(work|farm|home/\w+|root)/", path.read_text()), name
+
+
+def test_long_numbers_are_hidden_and_what_a_reader_needs_is_not():
+    for text in ("seed 1315261264", "0x4e67ab10", "full_1315261264/weights.bin", "deadbe3f", "1_315_261_264"):
+        assert "#" in without_long_numbers(text), text
+    for text in ("expected float32, got bfloat16 (layer 12 of 16)", "16,012,345 bytes", "loss 7.1234", "trial 0042"):
+        assert without_long_numbers(text) == text
