@@ -125,6 +125,11 @@ class Ledger:
                 (number, measured.seed, tier, split, json.dumps(asdict(measured)), now(), fresh_for),
             )
 
+    def hand_over(self, earlier: int, number: int) -> None:
+        """What an earlier try measured of the same tree becomes another trial's."""
+        with self.connection:
+            self.connection.execute("UPDATE measurements SET trial = ? WHERE trial = ?", (number, earlier))
+
     def taken(self, number: int) -> list[Taken]:
         """Every measurement of a trial's tree, in the order they were taken."""
         query = "SELECT measured, tier, split, fresh_for FROM measurements WHERE trial = ? ORDER BY rowid"

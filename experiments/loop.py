@@ -103,13 +103,19 @@ def stopped(bench: Bench) -> None:
     leftovers.clear(bench.folder / PROPOSER_FOLDER)
 
 
-def baseline(bench: Bench) -> Row:
-    """Trial 0 (or a later row after a crash): the tree the run starts from, on seeds enough to see the noise."""
+def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
+    """Trial 0 (or a later row after a crash): the tree the run starts from, on seeds enough to see the noise.
+
+    `progress` hears of every seed: none is measured twice because a later one was lost with the machine.
+    """
     known = [row for row in bench.ledger.rows() if row.state is State.BASELINE]
     if known:
         return known[0]
     start = bench.workspace.best()
     number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
+    for row in bench.ledger.rows():
+        if row.kind == "baseline" and row.state is State.INFRA and row.parent == start:
+            bench.ledger.hand_over(row.number, number)
     folder = bench.trial_folder(number)
     leftovers.discard(folder)
     try:
@@ -120,9 +126,11 @@ def baseline(bench: Bench) -> Row:
             raise report.findings[0].refusal()
         bench.ledger.update(number, state=State.RUNNING.value)
         entry = Entry(number, "the baseline", folder / bundle.NAME, UNLIMITED)
-        tiers = [tier for tier in (bench.proxy, bench.tier) if tier]
-        for tier in tiers:
-            measured = [measure(bench, entry, tier, seed) for seed in new_seeds(bench.tier.rule.seeds)]
+        for tier in [tier for tier in (bench.proxy, bench.tier) if tier]:
+            measured = [one.measured for one in bench.ledger.taken(number) if one.tier == tier.name]
+            for seed in new_seeds(bench.tier.rule.seeds - len(measured)):
+                measured.append(measure(bench, entry, tier, seed))
+                progress()
         require_seeds_matter(measured)
     except Exception as error:
         settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
@@ -192,7 +200,7 @@ def run(
     leftovers.clear(bench.folder / "doctor")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
-    start = baseline(bench)
+    start = baseline(bench, lambda: session.progress(bench.ledger))
     report(start)
     limits = budget(bench, start)
     failures = 0

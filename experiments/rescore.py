@@ -39,22 +39,22 @@ class Rescored:
 def rescore(
     folder: Path, measurements: list[Measured], values: Mapping[str, str], profile: Profile, corpus: Corpus, level: str
 ) -> Iterator[Rescored]:
-    """Every seed of the trial in `folder`; raises Refused, and CaddieError where there is nothing to score."""
+    """Every seed of the trial in `folder` that has its weights; raises Refused, and CaddieError where none has."""
     program, tier = folder / bundle.NAME, profile.tier
-    weights = [folder / f"{tier.name}_{before.seed}" / "weights.bin" for before in measurements]
+    weights = {before.seed: folder / f"{tier.name}_{before.seed}" / "weights.bin" for before in measurements}
     if not measurements:
         raise CaddieError(f"{folder.name} was never measured: there are no weights to score again")
-    if gone := [path for path in weights if not path.exists()]:
-        raise CaddieError(f"{gone[0]} is gone; run the trial again to have its weights")
+    there = [(before, weights[before.seed]) for before in measurements if weights[before.seed].exists()]
+    if not there:
+        raise CaddieError(f"{weights[measurements[0].seed]} is gone; run the trial again to have its weights")
     with TemporaryDirectory(prefix="rescore-", dir=folder) as scratch:
-        yield from _rescore(program, Path(scratch), weights, measurements, values, tier, corpus, level)
+        yield from _rescore(program, Path(scratch), there, values, tier, corpus, level)
 
 
 def _rescore(
     program: Path,
     scratch: Path,
-    weights: list[Path],
-    measurements: list[Measured],
+    there: list[tuple[Measured, Path]],
     values: Mapping[str, str],
     tier: Tier,
     corpus: Corpus,
@@ -64,7 +64,7 @@ def _rescore(
     known = {knob.name for knob in account.knobs if knob.section in AFTER_TRAINING}
     candidate = Candidate(program, with_knobs(tier.target, values, known), level)
     limits = Limits(wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds, cpu_seconds=inf)
-    for before, path in zip(measurements, weights, strict=True):
+    for before, path in there:
         try:
             packing = candidate.pack(scratch / "pack", limits, path)
             require(packing, run(packing), "pack")

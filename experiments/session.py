@@ -19,7 +19,7 @@ class Session:
     name: str
     started: float  # seconds since 1970
     first: int  # number of the first trial that counts
-    starts: int = 0  # of the controller since the last settled trial
+    starts: int = 0  # of the controller since the last progress
 
     @classmethod
     def begin(cls, ledger: Ledger, name: str) -> "Session":
@@ -52,7 +52,7 @@ class Session:
         )
 
     def progress(self, ledger: Ledger) -> None:
-        """A trial has settled: whatever crashed before is overcome."""
+        """A trial has settled, or the baseline has another seed: whatever crashed before is overcome."""
         self.starts = 1
         self.save(ledger)
 

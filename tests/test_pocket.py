@@ -165,20 +165,25 @@ def hand(bench, *launcher, **environment):
     return found
 
 
+def first_seed(bench):
+    """The score of the seed that `hand` repeats; the row has the mean of three."""
+    return bench.ledger.measurements(0)[0].val_bpb
+
+
 def test_by_hand_the_bundle_prints_the_recorded_score_to_the_last_digit(pocket):
     bench, _ = pocket
-    assert hand(bench) == f"{bench.ledger.row(0).val_bpb:.8f}"
+    assert hand(bench) == f"{first_seed(bench):.8f}"
 
 
 def test_by_hand_on_two_ranks_it_is_close(pocket):
     bench, _ = pocket
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
-    assert float(hand(bench, *launcher)) == pytest.approx(bench.ledger.row(0).val_bpb, abs=2e-3)
+    assert float(hand(bench, *launcher)) == pytest.approx(first_seed(bench), abs=2e-3)
 
 
 def test_by_hand_it_survives_torch_compile(pocket):
     bench, _ = pocket
-    assert float(hand(bench, COMPILE="1")) == pytest.approx(bench.ledger.row(0).val_bpb, abs=5e-3)
+    assert float(hand(bench, COMPILE="1")) == pytest.approx(first_seed(bench), abs=5e-3)
 
 
 @pytest.mark.parametrize("level", [level for level in available_levels() if level != "none"])

@@ -1,17 +1,20 @@
 """Whole runs on real git repositories, real processes and real sandboxes, with the torch-free base/."""
 
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
+from statistics import fmean
 
 import pytest
 from support import ROOT, git, proposal
 
+from data.errors import MachineError
 from experiments.comparison import Entry, measure
 from experiments.ledger import Ledger
-from experiments.loop import open_bench, recover, run
+from experiments.loop import baseline, open_bench, recover, run
 from experiments.state import State
 from experiments.trial import run_trial
 
@@ -157,6 +160,36 @@ def test_kill_9_loses_only_the_running_trial_and_counts_none_twice(repo, tmp_pat
     rows = bench.ledger.rows()
     assert [row.state is State.INFRA for row in rows] == [False, False, True, False, False]
     assert [row.title for row in rows[1:]] == ["idea 0", "idea 1", "idea 1", "idea 2"]
+    bench.close()
+
+
+class Failing:
+    """A runner whose machine goes away after some measurements."""
+
+    def __init__(self, runner, after):
+        self.runner, self.left = runner, after
+
+    def measure(self, job):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError("the machine went away")
+        return self.runner.measure(job)
+
+
+def test_a_baseline_that_a_crash_interrupted_keeps_its_seeds(repo):
+    bench = open_bench(repo, "night", "tiny", lambda *_: None)
+    heard = []
+    for runner in (Failing(bench.runner, 1), Failing(bench.runner, 1)):
+        with pytest.raises(MachineError, match="the machine went away"):
+            baseline(dataclasses.replace(bench, runner=runner), lambda: heard.append(1))
+    measured = [one.measured for one in bench.ledger.taken(1)]
+    assert bench.ledger.taken(0) == []
+    row = baseline(bench)
+    assert (row.number, row.state, len(heard)) == (2, State.BASELINE, 2)
+    taken = [one.measured for one in bench.ledger.taken(2)]
+    assert taken[:2] == measured
+    assert len({one.seed for one in taken}) == bench.tier.rule.seeds
+    assert row.val_bpb == pytest.approx(fmean(one.val_bpb for one in taken))
     bench.close()
 
 
