@@ -114,7 +114,7 @@ def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
     start = bench.workspace.best()
     number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
     for row in bench.ledger.rows():
-        if row.kind == "baseline" and row.state is State.INFRA and row.parent == start:
+        if row.kind == "baseline" and row.parent == start and not row.state.counts:
             bench.ledger.hand_over(row.number, number)
     folder = bench.trial_folder(number)
     leftovers.discard(folder)

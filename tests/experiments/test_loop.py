@@ -14,7 +14,7 @@ from support import ROOT, git, proposal
 from data.errors import MachineError
 from experiments.comparison import Entry, measure
 from experiments.ledger import Ledger
-from experiments.loop import baseline, open_bench, recover, run
+from experiments.loop import baseline, open_bench, recover, run, stopped
 from experiments.state import State
 from experiments.trial import run_trial
 
@@ -164,24 +164,30 @@ def test_kill_9_loses_only_the_running_trial_and_counts_none_twice(repo, tmp_pat
 
 
 class Failing:
-    """A runner whose machine goes away after some measurements."""
+    """A runner whose machine goes away after some measurements, or whose person presses Ctrl-C."""
 
-    def __init__(self, runner, after):
-        self.runner, self.left = runner, after
+    def __init__(self, runner, after, error):
+        self.runner, self.left, self.error = runner, after, error
 
     def measure(self, job):
         self.left -= 1
         if self.left < 0:
-            raise OSError("the machine went away")
+            raise self.error
         return self.runner.measure(job)
 
 
 def test_a_baseline_that_a_crash_interrupted_keeps_its_seeds(repo):
     bench = open_bench(repo, "night", "tiny", lambda *_: None)
     heard = []
-    for runner in (Failing(bench.runner, 1), Failing(bench.runner, 1)):
-        with pytest.raises(MachineError, match="the machine went away"):
-            baseline(dataclasses.replace(bench, runner=runner), lambda: heard.append(1))
+    broken = dataclasses.replace(bench, runner=Failing(bench.runner, 1, OSError("the machine went away")))
+    with pytest.raises(MachineError, match="the machine went away"):
+        baseline(broken, lambda: heard.append(1))
+    with pytest.raises(KeyboardInterrupt):
+        baseline(
+            dataclasses.replace(bench, runner=Failing(bench.runner, 1, KeyboardInterrupt())), lambda: heard.append(1)
+        )
+    stopped(bench)
+    assert [row.state for row in bench.ledger.rows()] == [State.INFRA, State.STOPPED]
     measured = [one.measured for one in bench.ledger.taken(1)]
     assert bench.ledger.taken(0) == []
     row = baseline(bench)
