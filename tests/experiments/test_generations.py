@@ -15,7 +15,7 @@ from support import ROOT, TINY, git, proposal
 from data.byte_table import bits_per_byte
 from data.errors import CaddieError
 from experiments.ablation import ablate, changes
-from experiments.job import Job
+from experiments.job import UNLIMITED, Job
 from experiments.judge import RULES, Step
 from experiments.loop import baseline, open_bench, recover
 from experiments.outlook import correlations, outlook
@@ -38,11 +38,29 @@ def search_seeds(bench, number):
     return [one.measured.seed for one in bench.ledger.taken(number) if one.fresh_for is None]
 
 
-@pytest.fixture
-def kept(bench, budget):
-    row = run_trial(bench, proposal(bench, MORE_TEXT, title="more text"), budget)
+@pytest.fixture(scope="session")
+def kept_repo(measured_repo, tmp_path_factory):
+    """A run with one keep: measured once, for all tests that go on from there."""
+    root = shutil.copytree(measured_repo, tmp_path_factory.mktemp("kept") / "repo", symlinks=True)
+    opened = open_bench(root, "night", "tiny", lambda *_: None)
+    row = run_trial(opened, proposal(opened, MORE_TEXT, title="more text"), UNLIMITED)
     assert row.state is State.KEPT, row.detail
-    return row
+    opened.close()
+    return root
+
+
+@pytest.fixture
+def bench(request, measured_repo, tmp_path):
+    """A run of one's own: its baseline measured, and one trial kept where a test asks for `kept`."""
+    source = request.getfixturevalue("kept_repo") if "kept" in request.fixturenames else measured_repo
+    opened = open_bench(shutil.copytree(source, tmp_path / "run", symlinks=True), "night", "tiny", lambda *_: None)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def kept(bench):
+    return bench.ledger.incumbent()
 
 
 def test_a_keep_is_measured_again_on_seeds_that_nobody_chose(bench, kept):
