@@ -14,12 +14,12 @@ default: test
 .venv/.harness: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else 0'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(CUDA_TORCH),--system-site-packages) .venv
-	$(PIP) '.[dev]'
+	$(PIP) '.[dev,llm]'
 	touch $@
 
 .venv/.train: .venv/.harness
 ifeq ($(CUDA_TORCH),)
-	$(PIP) '.[dev,train]'
+	$(PIP) '.[dev,llm,train]'
 endif
 ifneq ($(filter-out 0,$(GPU)),)
 	$(PIP) '.[flash]' || echo "FlashAttention could not be installed; attention runs on torch's own kernels"

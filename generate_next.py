@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from data.errors import CaddieError, NoProposal
+from data.errors import CaddieError, NeedsPerson, NoProposal
 from preflight.process_tree import die_with_parent
 from preflight.text import one_line
-from proposers import PROPOSERS, Options, proposer
+from proposers import PROPOSERS, Options, preview, proposer
 from proposers.context import gather
 from proposers.reply import next_proposal
 
-EXIT_FAILED, EXIT_NOTHING = 1, 3  # a crash of Python is 1 as well: worth asking again
+EXIT_FAILED, EXIT_NOTHING, EXIT_PERSON = 1, 3, 4  # a crash of Python is 1 as well: worth asking again
 
 
 def main(
@@ -26,17 +26,31 @@ def main(
     command: Annotated[str, typer.Option(help="command: the program and its arguments")] = "",
     show: Annotated[list[Path] | None, typer.Option(help="command: a path that the program may read")] = None,
     passed: Annotated[list[str] | None, typer.Option("--pass", help="command: a variable that it gets")] = None,
+    model: Annotated[str, typer.Option(help="anthropic: another model than the default")] = "",
+    effort: Annotated[str, typer.Option(help="anthropic: low, medium, high, xhigh or max")] = "",
+    budget_usd: Annotated[float | None, typer.Option(min=0.0, help="anthropic: most that the run's calls cost")] = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="anthropic, mix: print the prompt, its tokens and cost; ask nobody")
+    ] = False,
+    explain: Annotated[bool, typer.Option(help="anthropic, mix: why this class and parent, what was tried")] = False,
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
-    """One proposal out. Example: python generate_next.py --run demo --proposer search"""
+    """One proposal out. Example: python generate_next.py --run demo --proposer anthropic --dry-run"""
     die_with_parent(int(os.environ.get("CADDIE_PARENT", 0)))
-    options = Options(script, joint, tuple(shlex.split(command)), tuple(show or ()), tuple(passed or ()))
+    options = Options(
+        script, joint, tuple(shlex.split(command)), tuple(show or ()), tuple(passed or ()), model, effort, budget_usd
+    )
     try:
-        print(next_proposal(proposer(proposer_name, options), gather(root, run, level)))
+        made, context = proposer(proposer_name, options), gather(root, run, level)
+        if dry_run or explain:
+            print(preview(made, context, whole=dry_run))
+        else:
+            print(next_proposal(made, context))
     except CaddieError as error:
         print(one_line(str(error), 500), file=sys.stderr)
-        raise typer.Exit(EXIT_NOTHING if isinstance(error, NoProposal) else EXIT_FAILED) from error
+        known = {NoProposal: EXIT_NOTHING, NeedsPerson: EXIT_PERSON}
+        raise typer.Exit(known.get(type(error), EXIT_FAILED)) from error
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --trials N      stop after N settled trials (3)          --hours H     stop after H hours (12)
   --run NAME      the run (demo): trials/NAME, branches experiments/NAME/*
   --profile P     the machine: pocket (any CPU), h100 (one GPU), 8xh100
-  --proposer P    auto (shipped proposals, then search), scripted, search, random, command
+  --proposer P    auto (shipped proposals, then search), anthropic, mix, search, merge, random, scripted, command
+  --model M       anthropic, mix: another model            --effort E    low, medium, high, xhigh, max
+  --budget-usd X  stop before calls and machine cost more than X dollars together, at list price
   --push REMOTE   send every result to a git remote; `python -m experiments restore REMOTE NAME` brings it back
   --script DIR    scripted: a folder of proposals          --joint       search: up to six knobs at once
   --command CMD   command: the program that proposes       --show PATH   ... may read PATH   --pass NAME  ... gets a variable
@@ -22,6 +24,7 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
 
   ./loop.sh --trials 3                                     first look: a quarter of an hour, no GPU, no key
   ./loop.sh --run night --trials 1000 --hours 8 --proposer search --push backup
+  ANTHROPIC_API_KEY=… ./loop.sh --run llm --trials 200 --hours 8 --proposer mix --budget-usd 20
   .venv/bin/python -m experiments status --run night --watch
 HELP
   exit
@@ -31,6 +34,9 @@ for tool in git make "${PYTHON:-python3}"; do
   command -v "$tool" >/dev/null || { echo "loop.sh: $tool is missing; install it and start again" >&2; exit 2; }
 done
 make --silent setup
+if [[ -n ${ANTHROPIC_API_KEY:-} ]]; then          # out of the environment before anything runs beside a trial
+  exec .venv/bin/python experiments/key.py ./loop.sh "$@"
+fi
 .venv/bin/python -m experiments doctor "$@"
 
 stop='' controller=''

@@ -9,7 +9,8 @@ CaddieError
 ├── LedgerError             experiments/: the run's database is not usable
 ├── MachineError            experiments/: the machine failed again and again; the same may work later
 ├── ProposerFailed          proposers/: this time there is no proposal; asked again, there may be one
-└── NoProposal              proposers/: the proposer has nothing (more) to propose
+├── NoProposal              proposers/: the proposer has nothing (more) to propose
+└── NeedsPerson             proposers/: only a person can go on: a key, a bill, a model's name
 """
 
 
@@ -55,3 +56,7 @@ class ProposerFailed(CaddieError):
 
 class NoProposal(CaddieError):
     """The proposer has no proposal to give."""
+
+
+class NeedsPerson(CaddieError):
+    """What the proposer needs is for a person to give; asking again would not help."""

@@ -4,6 +4,7 @@ import contextlib
 import shlex
 import signal
 import sqlite3
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,8 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
-from experiments import judge_cli, loop, mirror, rescore_cli, view
+from experiments import calls_cli, judge_cli, key, loop, mirror, rescore_cli, view
+from experiments.asking import PROPOSERS
 from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Row
 from experiments.outlook import outlook
@@ -44,12 +46,15 @@ def run(
     hours: Annotated[float, typer.Option(min=0.0, help="stop after this many hours")] = 12.0,
     name: Name = "demo",
     profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
-    proposer: Annotated[str, typer.Option(help="who proposes: " + ", ".join(loop.PROPOSERS))] = "auto",
+    proposer: Annotated[str, typer.Option(help="who proposes: " + ", ".join(PROPOSERS))] = "auto",
     script: Annotated[Path | None, typer.Option(help="scripted: folder of proposals to replay")] = None,
     joint: Annotated[bool, typer.Option(help="search: up to six knobs at once, width, depth and bits too")] = False,
     command: Annotated[str, typer.Option(help="command: the program that proposes, with its arguments")] = "",
     show_paths: Annotated[list[Path] | None, typer.Option("--show", help="command: a path it may read")] = None,
     passed: Annotated[list[str] | None, typer.Option("--pass", help="command: a variable it gets")] = None,
+    model: Annotated[str, typer.Option(help="anthropic: another model than the default")] = "",
+    effort: Annotated[str, typer.Option(help="anthropic: low, medium, high, xhigh or max")] = "",
+    budget_usd: Annotated[float | None, typer.Option(min=0.0, help="most that calls and machine may cost")] = None,
     end_behind: Annotated[list[str] | None, typer.Option(help="a class whose training may end when behind")] = None,
     push: Annotated[str, typer.Option(help="git remote (name or URL) that gets every result")] = "",
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
@@ -75,6 +80,9 @@ def run(
         arguments += ["--command", command] if command else []
         arguments += [part for path in show_paths or () for part in ("--show", str(path))]
         arguments += [part for variable in passed or () for part in ("--pass", variable)]
+        arguments += ["--model", model] if model else []
+        arguments += ["--effort", effort] if effort else []
+        arguments += ["--budget-usd", str(budget_usd)] if budget_usd is not None else []
         pusher = Pusher(bench, push, progress.say) if push else None
 
         def report(row: Row) -> None:
@@ -84,7 +92,16 @@ def run(
 
         try:
             reason = loop.run(
-                bench, proposer, trials, hours, report, tuple(arguments), root / "STOP", progress.say, session
+                bench,
+                proposer,
+                trials,
+                hours,
+                report,
+                tuple(arguments),
+                root / "STOP",
+                progress.say,
+                session,
+                budget_usd,
             )
         except KeyboardInterrupt:
             loop.stopped(bench)
@@ -136,6 +153,8 @@ def doctor(
     profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
     proposer: Annotated[str, typer.Option()] = "auto",
     command: Annotated[str, typer.Option()] = "",
+    model: Annotated[str, typer.Option()] = "",
+    budget_usd: Annotated[float | None, typer.Option(min=0.0)] = None,
     push: Annotated[str, typer.Option()] = "",
     level: Annotated[str | None, typer.Option()] = None,
     root: Root = Path(),
@@ -146,9 +165,9 @@ def doctor(
     """
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
-    order = Order(
-        root, name, profile, PROFILES[profile], proposer, tuple(shlex.split(command)), push, trials, hours, level
-    )
+    program = tuple(shlex.split(command))
+    profile_ = PROFILES[profile]
+    order = Order(root, name, profile, profile_, proposer, program, push, trials, hours, level, model, budget_usd)
     lines = list(view.told(console, examine(order)))
     if bad := [line.what for line in lines if line.state == BAD]:
         raise CaddieError(f"not ready: {', '.join(bad)}; nothing starts before these lines are good")
@@ -206,6 +225,7 @@ app.command("rescore")(rescore_cli.command)
 app.command("rejudge")(judge_cli.command_rejudge)
 app.command("ablate")(judge_cli.command_ablate)
 app.command("verdict")(judge_cli.command_verdict)
+app.command("calls")(calls_cli.command)
 
 
 def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
@@ -227,6 +247,8 @@ def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
 
 def main() -> None:
     """Exit status 2: a person must act (loop.sh does not start again); 75: the same may work later."""
+    if sys.argv[1:2] == ["run"]:
+        key.hide([sys.executable, *sys.orig_argv[1:]])  # a controller lives beside trials: no key in its environment
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill PID is Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell had it ignored
     try:

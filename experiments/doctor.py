@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,21 +14,21 @@ from pathlib import Path
 
 from data.corpus import Corpus, Manifest
 from data.errors import CaddieError, WorkspaceError
-from experiments import filesystem
+from experiments import filesystem, key
+from experiments.asking import PROPOSERS
 from experiments.ledger import journal_mode
-from experiments.loop import PROPOSERS
-from experiments.tiers import Profile
+from experiments.tiers import MEASUREMENTS, Profile
 from experiments.workspace import Workspace, without_credentials
 from preflight import machine, walls
 from preflight.text import one_line
 
 GOOD, NOTE, BAD = "ok", "note", "bad"
+NEEDS_KEY = ("anthropic", "mix")
+PROPOSAL_DOLLARS = 0.12  # at list price, with the default model: dev/benchmarks/proposer.md
 TRIAL_BYTES, TRIAL_FILES = (
     64 << 20,
     5_000,
 )  # a pocket trial while it runs; GPU trials: artifacts and logs, per trial kept
-MEASUREMENTS = 1.8  # of a trial, on average: dev/benchmarks/judge.md
-KEY = "ANTHROPIC_API_KEY"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Order:
     trials: int
     hours: float
     level: str | None = None
+    model: str = ""
+    budget_usd: float | None = None
 
 
 @dataclass(frozen=True)
@@ -210,32 +213,35 @@ def proposer(order: Order) -> Iterator[Line]:
         program = shutil.which(order.command[0]) if order.command else None
         found = program or (one_line(order.command[0]) if order.command else "none")
         yield judged("program", bool(program), found, "a program", "--command 'PROGRAM ARGUMENTS'")
-    if order.proposer != "anthropic":
-        yield Line("key", GOOD, "not used", f"{KEY}, for --proposer anthropic only")
+    if order.proposer not in NEEDS_KEY:
+        yield Line("key", GOOD, "not used", f"{key.VARIABLE}, for --proposer {' or '.join(NEEDS_KEY)} only")
         return
-    problem = key_problem()
-    yield judged("key", not problem, problem or "accepted", KEY, f"export {KEY}=…")
+    problem = key_problem(key.read(), order.model)
+    hint = f"export {key.VARIABLE}=…, or --proposer auto, which needs none"
+    yield judged("key", not problem, problem or "accepted", key.VARIABLE, hint)
 
 
-def key_problem() -> str:
-    """Why the Messages API would refuse the key in the environment; empty if it would not."""
-    if not os.environ.get(KEY):
+def key_problem(held: str, model: str) -> str:
+    """Why the Messages API would refuse the key or the model; empty if it would not. Costs nothing."""
+    if not held:
         return "not set"
     base = os.environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com").rstrip("/")
-    headers = {"x-api-key": os.environ[KEY], "anthropic-version": "2023-06-01"}
+    headers = {"Authorization": f"Bearer {held}", "anthropic-version": "2026-10-21"}  # as anthropic 2.12.0
+    place = f"{base}/v1/models" + (f"/{urllib.parse.quote(model)}" if model else "")
     try:
-        with urllib.request.urlopen(urllib.request.Request(f"{base}/v1/models", headers=headers), timeout=20):
+        with urllib.request.urlopen(urllib.request.Request(place, headers=headers), timeout=20):
             return ""
     except urllib.error.HTTPError as error:
         with error:
-            return f"{base} answers {error.code}"
+            means = {401: "the key is not accepted", 403: "the key may not", 404: f"no model {one_line(model, 60)}"}
+            return f"{base} answers {error.code}" + (f", {means[error.code]}" if error.code in means else "")
     except OSError as error:
         return f"{base}: {one_line(str(error), 100)}"
 
 
 def price(order: Order) -> Iterator[Line]:
     tier, proxy = order.profile.tier, order.profile.proxy.expected_minutes if order.profile.proxy else 0.0
-    minutes = MEASUREMENTS * tier.expected_minutes + proxy
+    minutes = order.profile.trial_minutes
     baseline = tier.rule.seeds * (tier.expected_minutes + proxy)
     hours = min((order.trials * minutes + baseline) / 60, order.hours)
     dollars = hours * order.profile.dollars_per_hour
@@ -245,6 +251,9 @@ def price(order: Order) -> Iterator[Line]:
         f"{hours:.1f} h × {rate} = ${dollars:.2f}"
     )
     llm = "your program's own" if order.proposer == "command" else "none"
+    if order.proposer in NEEDS_KEY:
+        cap = f"--budget-usd {order.budget_usd:g}" if order.budget_usd is not None else "no --budget-usd"
+        llm = f"about ${order.trials * PROPOSAL_DOLLARS:.2f} at ${PROPOSAL_DOLLARS:.2f} a proposal, {cap}"
     yield Line("price", GOOD, f"{found}; LLM: {llm}", "a night you would pay for")
 
 

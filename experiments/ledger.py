@@ -47,6 +47,8 @@ class Row:
     net_code_lines: int | None  # statements gained or lost, comments and layout aside
     started_at: str
     settled_at: str | None
+    fingerprint: str | None  # of the tree, comments and layout aside (experiments/novelty.py)
+    change: str | None  # the changed lines, each as a short hash: JSON
 
 
 @dataclass(frozen=True)
@@ -184,9 +186,10 @@ class Ledger:
             raise LedgerError(f"no trial {number} in {self.path}; `status` lists what there is")
         return found[0]
 
-    def with_tree(self, tree: str) -> Row | None:
-        """An earlier trial of the same tree that counts."""
-        return next((row for row in self._rows("WHERE tree = ? ORDER BY number", (tree,)) if row.state.counts), None)
+    def with_fingerprint(self, fingerprint: str) -> Row | None:
+        """An earlier trial of the same tree, comments and layout aside, that counts."""
+        found = self._rows("WHERE fingerprint = ? ORDER BY number", (fingerprint,))
+        return next((row for row in found if row.state.counts), None)
 
     def with_commit(self, commit: str) -> Row | None:
         """The incumbent that a commit was."""

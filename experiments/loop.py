@@ -1,17 +1,15 @@
 """The loop: open or resume a run, measure the baseline, then propose and try until told to stop."""
 
 import fcntl
-import os
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, MachineError, NoProposal, ProposerFailed, Refused
-from experiments import runners
+from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused
+from experiments import calls, novelty, runners, spending
+from experiments.asking import PROPOSER_FOLDER, Asker
 from experiments.bench import Bench
 from experiments.comparison import Entry, measure, require_seeds_matter
 from experiments.job import UNLIMITED, Budget
@@ -28,12 +26,6 @@ from preflight import bundle, checks, leftovers
 from preflight.text import one_line
 from preflight.walls import available_levels
 
-CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
-PROPOSERS = ("auto", "scripted", "search", "random", "command")  # what generate_next.py knows
-PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave behind
-NOTHING_LEFT = 3  # its exit status
-PROPOSE_SECONDS = 1_900
-PROPOSAL_BYTES = 1 << 20
 FAILURES_IN_A_ROW = 3
 UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
 
@@ -87,6 +79,7 @@ def recover(bench: Bench) -> list[Row]:
         leftovers.clear(folder)
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
+    calls.settle_lost(bench.ledger)
     incumbent = bench.ledger.incumbent()
     if incumbent and incumbent.commit_id:
         bench.workspace.set_best(incumbent.commit_id)
@@ -101,6 +94,7 @@ def stopped(bench: Bench) -> None:
         if row.state is State.STOPPED:
             leftovers.clear(bench.trial_folder(row.number))
     leftovers.clear(bench.folder / PROPOSER_FOLDER)
+    calls.settle_lost(bench.ledger)
 
 
 def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
@@ -137,7 +131,8 @@ def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
         if isinstance(error, Refused):
             raise CaddieError(f"the baseline cannot run: {error}") from error
         raise MachineError(f"the baseline could not be measured: {error or type(error).__name__}") from error
-    bench.ledger.update(number, tree=bench.workspace.tree_of(start), knobs=report.knobs)
+    name = novelty.fingerprint(tree)
+    bench.ledger.update(number, tree=bench.workspace.tree_of(start), fingerprint=name, knobs=report.knobs)
     return settle(bench, number, None, State.BASELINE, measured)
 
 
@@ -159,24 +154,6 @@ def budget(bench: Bench, start: Row) -> Budget:
     )
 
 
-def propose(bench: Bench, proposer: str, arguments: tuple[str, ...] = ()) -> str:
-    """Start generate_next.py as a process and return what it printed; raises NoProposal or ProposerFailed."""
-    command = [sys.executable, str(CODE / "generate_next.py"), "--root", str(bench.workspace.root), "--run", bench.run]
-    command += ["--proposer", proposer, "--level", bench.level, *arguments]
-    leftovers.clear(bench.folder / PROPOSER_FOLDER)
-    environment = {**os.environ, "CADDIE_PARENT": str(os.getpid())}
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=PROPOSE_SECONDS, env=environment)
-    except subprocess.TimeoutExpired as error:
-        raise ProposerFailed(f"generate_next.py did not answer within {PROPOSE_SECONDS} s") from error
-    if done.returncode:
-        lines = done.stderr.decode("utf-8", "backslashreplace").split("\n")
-        said = next((line for line in reversed(lines) if line.strip()), f"exit status {done.returncode}")
-        kind = NoProposal if done.returncode == NOTHING_LEFT else ProposerFailed
-        raise kind(f"generate_next.py: {one_line(said)}")
-    return done.stdout[:PROPOSAL_BYTES].decode("utf-8", "backslashreplace")
-
-
 def run(
     bench: Bench,
     proposer: str,
@@ -187,6 +164,7 @@ def run(
     stop_file: Path | None = None,
     say: Callable[[str], None] = lambda _: None,
     session_name: str = "",
+    budget_usd: float | None = None,
 ) -> str:
     """Run until the session has its `trials`, its `hours` are over, or nothing is left; says why it ended.
 
@@ -202,20 +180,42 @@ def run(
         report(bench.ledger.row(row.number))
     start = baseline(bench, lambda: session.progress(bench.ledger))
     report(start)
-    limits = budget(bench, start)
+    asker = Asker(bench, proposer, arguments, say)
+    try:
+        return _trials(bench, session, trials, hours, budget(bench, start), asker, report, stop_file, say, budget_usd)
+    finally:
+        asker.stop()
+
+
+def _trials(
+    bench: Bench,
+    session: Session,
+    trials: int,
+    hours: float,
+    limits: Budget,
+    asker: Asker,
+    report: Callable[[Row], None],
+    stop_file: Path | None,
+    say: Callable[[str], None],
+    budget_usd: float | None,
+) -> str:
     failures = 0
     while (settled := session.settled(bench.ledger)) < trials:
         if stop_file and stop_file.exists():
             return f"the file {stop_file.name} asked for it"
         if session.hours > hours:
             return f"{hours:g} hours are over"
+        if over := spending.over_budget(bench.ledger, PROFILES[bench.profile], budget_usd):
+            return over
         try:
             began = time.monotonic()
-            text = propose(bench, proposer, arguments)
+            text = asker.next()
             propose_seconds = time.monotonic() - began
-            row = run_trial(bench, text, limits)
+            row = run_trial(bench, text, limits, asker.ahead if settled + 1 < trials else lambda: None)
         except NoProposal as reason:
             return str(reason)
+        except NeedsPerson:
+            raise
         except (CaddieError, OSError, sqlite3.Error) as error:
             failures += 1
             say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))

@@ -105,3 +105,34 @@ def m003_judge(connection: sqlite3.Connection) -> None:
             taken_at TEXT NOT NULL
         )"""
     )
+
+
+@migration
+def m004_proposers(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE trials ADD COLUMN fingerprint TEXT")
+    connection.execute("ALTER TABLE trials ADD COLUMN change TEXT")
+    connection.execute("CREATE INDEX trials_fingerprint ON trials (fingerprint)")
+    connection.execute(
+        """CREATE TABLE calls (
+            number INTEGER PRIMARY KEY,
+            purpose TEXT NOT NULL,
+            state TEXT NOT NULL,
+            trial INTEGER NOT NULL,
+            model TEXT NOT NULL,
+            reserved_dollars REAL,
+            dollars REAL,
+            fresh_tokens INTEGER NOT NULL DEFAULT 0,
+            write_5m_tokens INTEGER NOT NULL DEFAULT 0,
+            write_1h_tokens INTEGER NOT NULL DEFAULT 0,
+            read_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            thinking_tokens INTEGER NOT NULL DEFAULT 0,
+            prompt_characters INTEGER NOT NULL,
+            seconds REAL,
+            request_id TEXT NOT NULL DEFAULT '',
+            detail TEXT NOT NULL DEFAULT '',
+            proposal TEXT,
+            started_at TEXT NOT NULL,
+            settled_at TEXT
+        )"""
+    )

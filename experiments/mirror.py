@@ -16,7 +16,8 @@ from experiments.workspace import Workspace, without_credentials
 from preflight import bundle
 from preflight.text import one_line
 
-FACTS = ("profile",)
+FACTS = ("profile", "lessons", "lessons_at")
+CALLS = "calls.json"  # what the model was asked, and what that cost
 TABLES = ("trials", "measurements", "stages", "rescores", "ablations")
 # A re-measurement under way belongs to a trial that may be lost, and its number taken again.
 FINISHED = " AND (fresh_for IS NULL OR fresh_for IN (SELECT number FROM trials WHERE settled_at IS NOT NULL))"
@@ -29,6 +30,7 @@ def ref(run: str) -> str:
 def update(workspace: Workspace, ledger: Ledger) -> bool:
     """Add what has settled since the last time; whether there was anything."""
     files = {"facts.json": _text({name: ledger.fact(name) for name in FACTS})}
+    files[CALLS] = _text(_rows(ledger, "calls", "settled_at IS NOT NULL", ()))
     files |= {
         f"trials/{row.number:04d}.json": _text(export(ledger, row.number)) for row in ledger.rows() if row.settled_at
     }
@@ -62,7 +64,10 @@ def restore(root: Path, run: str, remote: str) -> int:
     ledger = Ledger(partial)
     try:
         for name, value in json.loads(contents.pop("facts.json")).items():
-            ledger.set_fact(name, value)
+            if value is not None:
+                ledger.set_fact(name, value)
+        with ledger.connection:
+            insert(ledger, "calls", json.loads(contents.pop(CALLS, b"[]")))
         records = [json.loads(contents[path]) for path in sorted(contents)]
         for record in records:
             load(ledger, record)
@@ -93,10 +98,14 @@ def export(ledger: Ledger, number: int) -> dict[str, list[dict[str, object]]]:
     found = {}
     for table, key in tables.items():
         where = f"{key} = ?" + (FINISHED if table == "measurements" else "")
-        cursor = ledger.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", (number,))
-        names = [column[0] for column in cursor.description]
-        found[table] = [dict(zip(names, values, strict=True)) for values in cursor]
+        found[table] = _rows(ledger, table, where, (number,))
     return found
+
+
+def _rows(ledger: Ledger, table: str, where: str, values: tuple[object, ...]) -> list[dict[str, object]]:
+    cursor = ledger.connection.execute(f"SELECT * FROM {table} WHERE {where} ORDER BY rowid", values)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, values, strict=True)) for values in cursor]
 
 
 def load(ledger: Ledger, record: dict[str, list[dict[str, object]]]) -> None:
@@ -107,12 +116,17 @@ def load(ledger: Ledger, record: dict[str, list[dict[str, object]]]) -> None:
             raise LedgerError(f"expected commits by their 40 digits, got {one_line(str(commits), 200)}")
     with ledger.connection:
         for table in TABLES:
-            known = {str(column[1]) for column in ledger.connection.execute(f"PRAGMA table_info({table})")}
-            for values in record.get(table, []):
-                if unknown := values.keys() - known:
-                    raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
-                names, marks = ", ".join(values), ", ".join("?" * len(values))
-                ledger.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
+            insert(ledger, table, record.get(table, []))
+
+
+def insert(ledger: Ledger, table: str, rows: list[dict[str, object]]) -> None:
+    """Rows of a mirror into a table, within the caller's transaction; raises LedgerError for columns it lacks."""
+    known = {str(column[1]) for column in ledger.connection.execute(f"PRAGMA table_info({table})")}
+    for values in rows:
+        if unknown := values.keys() - known:
+            raise LedgerError(f"expected columns of {table}, got {sorted(unknown)} as well; update caddie?")
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        ledger.connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", tuple(values.values()))
 
 
 def _text(value: object) -> bytes:

@@ -6,6 +6,7 @@ from statistics import median
 
 from scipy.stats import spearmanr
 
+from experiments.calls import Calls
 from experiments.judge import POWER
 from experiments.ledger import Ledger
 from experiments.replicates import differences, generation, noise_floor
@@ -28,10 +29,24 @@ def outlook(ledger: Ledger, profile: Profile) -> Iterator[str]:
     if minutes:
         dollars = median(minutes) / 60 * profile.dollars_per_hour
         yield f"a measured trial takes {median(minutes):.1f} minutes and ${dollars:.2f} (median of {len(minutes)})"
+    yield from model_bill(ledger)
     for lower, upper in pairwise(filter(None, (profile.proxy, tier, profile.record))):
         for kind, count, correlation in correlations(ledger, lower.name, upper.name):
             tiers = f"{lower.name} with {upper.name}"
             yield f"rank correlation of {tiers}, {kind}: {correlation:+.2f} ({count} trials)"
+
+
+def model_bill(ledger: Ledger) -> Iterator[str]:
+    """What proposals have cost so far, if a model made any."""
+    made = Calls(ledger).rows()
+    prompt = sum(call.prompt_tokens for call in made)
+    if made:
+        dollars, proposals = Calls(ledger).spent_dollars(), len({call.trial for call in made})
+        read = sum(call.read_tokens for call in made) / prompt if prompt else 0.0
+        yield (
+            f"model calls: {len(made)} for {proposals} proposals, ${dollars:.2f} (${dollars / proposals:.3f} each, "
+            f"list price), {read:.0%} of the prompt tokens from the cache; `calls` has the tables"
+        )
 
 
 def main_stages(ledger: Ledger, number: int) -> dict[str, float]:

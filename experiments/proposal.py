@@ -40,6 +40,8 @@ class Proposal(BaseModel):
     kind: Annotated[Class, Field(alias="class")]
     parent: Annotated[str, Field(pattern=r"[0-9a-f]{40}")]  # the commit it was written against
     expected_delta_bpb: float
+    idea: Annotated[str, Field(pattern=r"^([A-Z][0-9]{1,2})?$")] = ""  # of proposers/prompts/ideas.md
+    by: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""  # who proposed it; told by the harness, not the proposer
     edits: Annotated[tuple[Edit, ...], Field(min_length=1, strict=False)]
 
     @classmethod
@@ -124,10 +126,12 @@ def apply(proposal: Proposal, parent: Tree) -> Tree:
 
 def is_no_op(tree: Tree, parent: Tree) -> bool:
     """Whether two trees have the same syntax: comments and layout aside, nothing changed."""
-    if tree == parent:
-        return True
+    changed = [path for path in tree.keys() | parent.keys() if tree.get(path) != parent.get(path)]
     try:
-        return syntax.fingerprint(tree) == syntax.fingerprint(parent)
+        before, after = (
+            syntax.fingerprint({path: side[path] for path in changed if path in side}) for side in (parent, tree)
+        )
+        return before == after
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False  # a file that does not parse is preflight's to name
 

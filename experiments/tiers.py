@@ -9,6 +9,7 @@ from preflight.phases import Target
 from preflight.targets import EIGHT_H100, ONE_H100, POCKET
 
 CONTROL_EVERY = 10  # of the trials that a cheap look would end, one runs on: else its worth could not be known
+MEASUREMENTS = 1.8  # of a trial, on average: dev/benchmarks/judge.md
 SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
 GUESSED = 1.0  # degrees of freedom of an expectation that nobody measured on that tier: replicates soon outweigh it
 
@@ -113,6 +114,11 @@ class Profile:
     dollars_per_hour: float
     proxy: Tier | None = None  # cheap and first, where there is one
     record: Tier | None = None  # for promotion
+
+    @property
+    def trial_minutes(self) -> float:
+        """What a trial takes on average, and so how far apart two questions to a proposer are."""
+        return MEASUREMENTS * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
 
 
 PROFILES = {

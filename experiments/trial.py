@@ -1,8 +1,11 @@
 """One trial: a proposal becomes a tree, passes preflight, is measured, judged, committed and settled."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 
 from data.errors import ProposalError, Refused
+from experiments import novelty
 from experiments.bench import Bench
 from experiments.comparison import Entry, Judgement, compare, refresh
 from experiments.job import Budget
@@ -21,8 +24,11 @@ LOST_TWICE = 2
 KNOB_FILES = {"base/config.py", "base/presets.py"}
 
 
-def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
-    """Try one proposal to a settled row. The machine's own failures settle as `infra` and are raised."""
+def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], None] = lambda: None) -> Row:
+    """Try one proposal to a settled row. The machine's own failures settle as `infra` and are raised.
+
+    `under_way` is told once the ledger knows what is being tried, so that whoever proposes next can see it.
+    """
     incumbent = bench.ledger.incumbent()
     assert incumbent is not None
     parent = bench.workspace.best()
@@ -40,6 +46,7 @@ def run_trial(bench: Bench, text: str, budget: Budget) -> Row:
     try:
         with bench.stage(number, title, "tree"):
             sources, tree = _make_tree(bench, number, proposal, parent)
+        under_way()
         folder = bench.trial_folder(number)
         discard(folder)
         with bench.stage(number, title, "preflight"):
@@ -89,9 +96,11 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     sources = apply(proposal, before)
     tree = bench.workspace.write(sources, parent)
     added, removed = changed_lines(sources, before)
-    earlier = bench.ledger.with_tree(tree)
+    name = novelty.fingerprint(sources)
+    earlier = bench.ledger.with_fingerprint(name)
     counts = {"lines_added": added, "lines_removed": removed, "net_code_lines": net_code_lines(sources, before)}
-    bench.ledger.update(number, tree=tree, **counts)
+    change = json.dumps(sorted(novelty.change(sources, before)))
+    bench.ledger.update(number, tree=tree, fingerprint=name, change=change, **counts)
     bench.workspace.hold(number, tree)
     if is_no_op(sources, before):
         raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
@@ -99,6 +108,5 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
         numbers = " and ".join(f"{row.number:04d}" for row in lost)
         raise ProposalError("duplicate", f"trials {numbers} of this tree ended with the machine; not a third time")
     if earlier:
-        outcome = f"{earlier.state} at {earlier.val_bpb:.4f} bpb" if earlier.val_bpb else str(earlier.state)
-        raise ProposalError("duplicate", f"this tree is trial {earlier.number:04d} ({outcome}); expected a new one")
+        raise ProposalError("duplicate", f"this tree is {novelty.told(earlier)}; expected a new one")
     return sources, tree

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from data.errors import NoProposal
 from proposers.context import Context
@@ -14,6 +14,9 @@ PROPOSERS = {
     "search": "proposers.search:search",
     "random": "proposers.search:random_draws",
     "command": "proposers.command:command",
+    "anthropic": "proposers.anthropic_api:anthropic_api",
+    "merge": "proposers.merge:merge",
+    "mix": "proposers.mix:mix",
 }
 
 
@@ -26,6 +29,9 @@ class Options:
     command: tuple[str, ...] = ()  # command: the program and its arguments
     show: tuple[Path, ...] = ()  # command: what the program may read besides
     passed: tuple[str, ...] = ()  # command: environment variables that it gets
+    model: str = ""  # anthropic: another than the default
+    effort: str = ""  # anthropic: how long it thinks
+    budget_usd: float | None = None  # anthropic: what all calls of the run may cost together
 
 
 class Proposer(Protocol):
@@ -36,6 +42,21 @@ class Proposer(Protocol):
 
     def repair(self, message: str) -> str | None:
         """A second try after `message` said what was wrong; None from a proposer that cannot."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A proposer that can say beforehand what it would ask, and why."""
+
+    def explain(self, context: Context, whole: bool) -> str:
+        """Why this class and parent with what was tried; `whole`: the prompt itself, its tokens and cost."""
+
+
+def preview(made: Proposer, context: Context, whole: bool) -> str:
+    """What a proposer would do, without doing it; raises NoProposal for one that cannot say."""
+    if not isinstance(made, Explains):
+        raise NoProposal("--dry-run and --explain are for --proposer anthropic and mix; the others have no prompt")
+    return made.explain(context, whole)
 
 
 def proposer(name: str, options: Options) -> Proposer:

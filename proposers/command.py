@@ -6,11 +6,11 @@ difference; a JSON object on stdout may then give title and hypothesis.
 """
 
 import json
-import os
 import shutil
 from pathlib import Path
 
 from data.errors import NoProposal, ProposalError, ProposerFailed, Refused, SandboxError
+from experiments import key
 from experiments.ledger import Row
 from experiments.proposal import Proposal, edits_between
 from preflight.phases import require
@@ -36,7 +36,7 @@ class Command:
             raise NoProposal(f"command: expected a program, found no {options.command[0]!r}; give its path")
         for what, missing in (
             ("--show", [str(path) for path in options.show if not path.exists()]),
-            ("--pass", [name for name in options.passed if name not in os.environ]),
+            ("--pass", [name for name in options.passed if not key.variable(name)]),
         ):
             if missing:
                 raise NoProposal(f"command: got {what} {missing[0]}, which does not exist")
@@ -44,7 +44,7 @@ class Command:
         named = (Path(program), *(Path(part) for part in options.command[1:]))
         files = [path for path in named if path.is_file()]  # a script is shown; a folder only where --show says so
         self.show = tuple(path for file in (*files, *options.show) for path in {file.absolute(), file.resolve()})
-        self.environment = {name: os.environ[name] for name in options.passed}
+        self.environment = {name: key.variable(name) for name in options.passed}
         self.calls = 0
 
     def propose(self, context: Context) -> str:

@@ -1,28 +1,41 @@
-"""From a proposer's text to a proposal that applies, or to a message the proposer can act on."""
+"""From a proposer's text to a proposal that applies and is new, or to a message the proposer can act on."""
 
 import json
 import re
 
 from data.errors import ProposalError, ProposerFailed
+from experiments import novelty
 from experiments.proposal import Proposal, apply, is_no_op
-from proposers import Proposer
+from preflight import checks
+from proposers import Proposer, render
 from proposers.context import Context
 
 REPAIRS = 2
+MERGE = "merge"  # who unites two earlier changes (proposers/merge.py)
 MOST_OBJECTS = 100  # in one reply
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
 
 
 def read(text: str, context: Context) -> Proposal:
-    """The proposal in a reply, checked against the incumbent's tree; raises ProposalError.
+    """The proposal in a reply, checked against the incumbent's tree and what was tried; raises ProposalError.
 
-    A reply that leaves out `parent` means the incumbent it was shown.
+    A reply that leaves out `parent` means the incumbent it was shown. Everything that runs nothing is checked here, so
+    that a proposer hears of it in the same conversation.
     """
     found = json_object(text)
     found.setdefault("parent", context.parent)
     proposal = Proposal.parse(json.dumps(found))
-    if is_no_op(apply(proposal, context.tree), context.tree):
+    tree = apply(proposal, context.tree)
+    if is_no_op(tree, context.tree):
         raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
+    for finding in checks.static(tree, context.tree):
+        raise ProposalError(finding.rule, str(finding))
+    name = novelty.fingerprint(tree)
+    for row in context.rows:
+        if row.fingerprint == name and row.state.counts:
+            raise ProposalError("duplicate", f"this tree is {novelty.told(row)}; expected a new one")
+    if proposal.by != MERGE:  # what it unites was tried, and not together
+        novelty.require_unlike(novelty.change(tree, context.tree), context.rows)
     return proposal
 
 
@@ -48,15 +61,6 @@ def _objects(text: str) -> list[dict[str, object]]:
     return found
 
 
-def repair_message(error: ProposalError) -> str:
-    """What goes back to the proposer."""
-    return (
-        f"The proposal was refused before it ran ({error.verdict}): {error}\n"
-        "Answer with the whole corrected proposal as one JSON object. "
-        "Every search text must match its file exactly once."
-    )
-
-
 def next_proposal(proposer: Proposer, context: Context) -> str:
     """Ask, repair at most twice, and return the proposal as JSON.
 
@@ -65,7 +69,10 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
     text, refused = "", None
     for _ in range(1 + REPAIRS):
         try:
-            answer = proposer.propose(context) if refused is None else proposer.repair(repair_message(refused))
+            if refused is None:
+                answer: str | None = proposer.propose(context)
+            else:
+                answer = proposer.repair(render.repair(refused.verdict, str(refused)))
             if answer is None:
                 break
             text = answer

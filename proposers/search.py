@@ -64,6 +64,7 @@ class Search:
             "class": next(iter(values)).kind,
             "parent": context.parent,
             "expected_delta_bpb": 0.0,  # a sampler has no opinion
+            "by": "search",
             "edits": edits_between(context.tree, tree),
         }
         return json.dumps(made)

@@ -91,7 +91,7 @@ def test_the_mirror_only_grows_and_holds_what_has_settled(bench):
     second = bench.workspace.resolve(mirror.ref("night"))
     assert git(bench.workspace.root, "rev-parse", f"{second}^") == first
     files = bench.workspace.listing(second)
-    assert set(files) == {"facts.json", "trials/0000.json", "trials/0001.json"}
+    assert set(files) == {"calls.json", "facts.json", "trials/0000.json", "trials/0001.json"}
     assert json.loads(bench.workspace.blob(files["trials/0000.json"])) == mirror.export(bench.ledger, 0)
 
 

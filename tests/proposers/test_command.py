@@ -6,19 +6,20 @@ import sys
 import threading
 
 import pytest
-from support import ROOT
+from support import ROOT, context
 
 from data.errors import NoProposal, ProposerFailed
 from experiments.proposal import Proposal, apply
-from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source
-from preflight.walls import available_levels
 from proposers import Options
 from proposers.command import Command
-from proposers.context import Context
 from proposers.reply import next_proposal
 
-TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\n"), "base/model/b.py": Source(PLAIN, b"z = 3\n")}
+TREE = {
+    "base/a.py": Source(PLAIN, b"x = 1\ny = 2\n"),
+    "base/model/b.py": Source(PLAIN, b"z = 3\n"),
+    "base/__main__.py": Source(PLAIN, b""),
+}
 
 
 @pytest.fixture
@@ -28,11 +29,9 @@ def ask(tmp_path):
     def run(source, show=(), passed=()):
         program = tmp_path / "program.py"
         program.write_text("import json, os, sys\ncontext = json.load(sys.stdin)\n" + source)
-        context = Context(
-            "night", available_levels()[0], tmp_path / "proposer", POCKET, "the brief", "a" * 40, TREE, None, []
-        )
         command = (sys.executable, str(program))
-        return next_proposal(Command(Options(command=command, show=show, passed=passed)), context)
+        view = context(TREE, folder=tmp_path / "proposer")
+        return next_proposal(Command(Options(command=command, show=show, passed=passed)), view)
 
     return run
 

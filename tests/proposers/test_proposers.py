@@ -6,20 +6,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, context
 
 from data.errors import NoProposal, ProposalError
 from experiments.proposal import Proposal, apply, changed_lines
 from preflight import syntax
-from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
 from proposers import Options, proposer
-from proposers.context import Context, gather
+from proposers.context import gather
 from proposers.reply import json_object, next_proposal, read
 from proposers.scripted import DEMO
 
-TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\nz = x + y\n")}
-CONTEXT = Context("night", "none", Path("proposer"), POCKET, "brief", "a" * 40, TREE, None, [])
+TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\nz = x + y\n"), "base/__main__.py": Source(PLAIN, b"")}
+CONTEXT = context(TREE)
 GOOD = {
     "title": "t",
     "hypothesis": "h",

@@ -5,9 +5,9 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import support
 from support import ROOT
 
 from base.config import Config
@@ -18,9 +18,7 @@ from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.proposal import Proposal, apply, edits_between
 from experiments.state import State
 from experiments.workspace import Workspace
-from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
-from preflight.walls import available_levels
 from proposers.context import Context
 from proposers.forecast import fits
 from proposers.knobs import Range, declared, edited
@@ -31,8 +29,7 @@ BASE = read_folder(ROOT)
 
 
 def context(rows=(), tree=BASE, run="night") -> Context:
-    incumbent = next((row for row in rows if row.state is State.BASELINE), None)
-    return Context(run, available_levels()[0], Path("unused"), POCKET, "", "a" * 40, tree, incumbent, list(rows))
+    return support.context(tree, rows, run=run)
 
 
 def row(number: int, knobs: dict, val_bpb: float | None, state=State.DISCARDED) -> Row:

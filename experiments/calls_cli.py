@@ -1,0 +1,92 @@
+"""`python -m experiments calls`: what each kind of request cost, and how much of the prompts came from the cache."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from experiments.calls import Call, Calls, Outcome, cache_shares
+from experiments.ledger import Row
+from experiments.prices import PRICES_DATE
+from experiments.runs import open_ledger
+from experiments.state import State
+from preflight.text import one_line
+
+LAST = 8  # calls that did not end well, in full
+
+
+def command(
+    run: Annotated[str, typer.Option("--run", help="the run")] = "demo",
+    root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
+) -> None:
+    """The model's calls of a run: costs, cache, failures. Example: python -m experiments calls --run night"""
+    ledger = open_ledger(root, run)
+    calls = Calls(ledger).rows()
+    console = Console(highlight=False)
+    if not calls:
+        console.print(f"run {run} has asked no model yet; ./loop.sh --run {run} --proposer anthropic does")
+        return
+    console.print(costs(calls))
+    console.print(caches(calls))
+    console.print(Text(sentence(calls, ledger.rows()), "bold"))
+    for call in [call for call in calls if call.state is not Outcome.DONE][-LAST:]:
+        line = f"call {call.number}, {call.purpose} for trial {call.trial:04d}: {call.state}, {call.detail}"
+        console.print(Text(one_line(line, 300), "yellow"), soft_wrap=True)
+
+
+def costs(calls: list[Call]) -> Table:
+    """By purpose and end: tokens by kind, dollars, seconds."""
+    table = Table(box=None, pad_edge=False, title="cost", title_justify="left", title_style="bold")
+    for name in ("call", "ended"):
+        table.add_column(name)
+    for name in ("calls", "fresh", "written", "read", "output", "thinking", "seconds", "dollars"):
+        table.add_column(name, justify="right", no_wrap=True)
+    groups: dict[tuple[str, str], list[Call]] = {}
+    for call in calls:
+        groups.setdefault((call.purpose, str(call.state)), []).append(call)
+    for (purpose, state), members in [*sorted(groups.items()), (("all", ""), calls)]:
+        table.add_row(purpose, state, *_numbers(members))
+    return table
+
+
+def _numbers(calls: list[Call]) -> Iterable[str]:
+    yield f"{len(calls):,}"
+    for pick in ("fresh_tokens", "written", "read_tokens", "output_tokens", "thinking_tokens"):
+        if pick == "written":
+            yield f"{sum(call.write_5m_tokens + call.write_1h_tokens for call in calls):,}"
+        else:
+            yield f"{sum(getattr(call, pick) for call in calls):,}"
+    yield f"{sum(call.seconds or 0.0 for call in calls):,.1f}"
+    unknown = any(call.dollars is None and call.reserved_dollars is None for call in calls)
+    yield "?" if unknown else f"{sum(_booked(call) for call in calls):.3f}"
+
+
+def _booked(call: Call) -> float:
+    return (call.dollars if call.dollars is not None else call.reserved_dollars) or 0.0
+
+
+def caches(calls: list[Call]) -> Table:
+    """By the distance to the call before: does the cache's life fit this machine?"""
+    table = Table(box=None, pad_edge=False, title="cache", title_justify="left", title_style="bold")
+    table.add_column("since the call before")
+    for name in ("calls", "prompt tokens", "from the cache", "dollars"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for share in cache_shares(calls):
+        part = f"{share.read_tokens / share.prompt_tokens:.0%}" if share.prompt_tokens else "-"
+        table.add_row(share.name, f"{share.calls:,}", f"{share.prompt_tokens:,}", part, f"{share.dollars:.3f}")
+    return table
+
+
+def sentence(calls: list[Call], rows: list[Row]) -> str:
+    """What a proposal and a keep have cost."""
+    spent = sum(_booked(call) for call in calls)
+    proposals = len({call.trial for call in calls if call.state is Outcome.DONE}) or 1
+    kept = sum(row.state is State.KEPT and any(call.trial == row.number for call in calls) for row in rows)
+    models = ", ".join(sorted({one_line(call.model, 60) for call in calls}))
+    told = f"{len(calls)} calls for {proposals} proposals of {models}: ${spent:.2f}, ${spent / proposals:.3f} each"
+    told += f", ${spent / kept:.2f} a keep ({kept})" if kept else ", nothing kept yet"
+    return f"{told}; list prices of {PRICES_DATE}"

@@ -1,0 +1,100 @@
+"""One conversation with the model: requests that are booked before they leave, repeated after a pause, made smaller."""
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anthropic
+
+from data.errors import NeedsPerson, ProposalError, ProposerFailed
+from experiments.calls import Outcome
+from preflight.text import one_line
+from proposers import messages, render
+from proposers.meter import Meter
+from proposers.reply import json_object
+
+OUTPUT_TOKENS = 16_000  # thinking included; a proposal of 300 lines is about 5,000
+PAUSES_SECONDS = (15, 30, 60, 120, 240, 480)  # after the SDK's own retries; under generate_next.py's time in all
+SHRUNK = (1.0, 0.6, 0.3)  # how much room the prompt takes after an overflow
+
+
+@dataclass
+class Conversation:
+    """A question, what was said since, and the rows of the ledger that it cost."""
+
+    client: anthropic.Anthropic
+    meter: Meter
+    effort: str
+    life: str  # of the prompt cache
+    trial: int  # the number that its proposal would get
+    kind: str  # the class of idea
+    write: Callable[[float], render.Prompt]  # the prompt, in so much of its usual room
+    pauses: tuple[float, ...] = PAUSES_SECONDS
+    sleep: Callable[[float], None] = time.sleep
+    turns: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.prompt = self.write(SHRUNK[0])
+
+    def say(self, text: str) -> None:
+        """The harness's next words."""
+        self.turns.append({"role": "user", "content": text})
+
+    def answer(self, purpose: str) -> dict[str, Any]:
+        """One answer; the request is repeated after a pause where that may help, and smaller where it does not fit.
+
+        Raises Refusal, ProposalError (cut off, no JSON), NeedsPerson, NoProposal (budget) or ProposerFailed.
+        """
+        pauses, rooms = iter(self.pauses), iter(SHRUNK[1:])
+        while True:
+            try:
+                return self._request(purpose)
+            except messages.Wait as wait:
+                pause = next(pauses, None)
+                if pause is None:
+                    raise ProposerFailed(f"{wait}, {len(self.pauses) + 1} times") from wait
+                pause = max(pause, wait.seconds)
+                note(f"{wait}; waiting {pause:g} s")
+                self.sleep(pause)
+            except messages.Overflow as overflow:
+                room = next(rooms, None)
+                if room is None:
+                    raise ProposerFailed(f"{overflow}, also with {SHRUNK[-1]:.0%} of the prompt") from overflow
+                note(f"{overflow}; asking with {room:.0%} of the prompt")
+                self.prompt = self.write(room)
+
+    def _request(self, purpose: str) -> dict[str, Any]:
+        request = messages.request(self.meter.model, self.effort, OUTPUT_TOKENS, self.prompt, self.turns, self.life)
+        characters, price = messages.characters(request), self.meter.price
+        at_most = price.at_most(render.tokens(characters), OUTPUT_TOKENS, self.life) if price else None
+        number = self.meter.reserve(purpose, self.trial, at_most, characters)
+        began = time.monotonic()
+        try:
+            answer = messages.send(self.client, request)
+        except messages.Unheard as unheard:  # what it cost is not known: the reservation stands as its price
+            self.meter.lose(number, at_most, time.monotonic() - began, str(unheard))
+            raise unheard.wait from unheard
+        except (messages.Wait, messages.Overflow, NeedsPerson, ProposerFailed) as error:
+            self.meter.lose(number, 0.0, time.monotonic() - began, str(error), Outcome.FAILED)
+            raise
+        state = Outcome.REFUSED if answer.refusal else Outcome.DONE
+        told = answer.refusal or ("" if answer.stopped == "end_turn" else answer.stopped)
+        self.meter.settle(number, state, answer.tokens, time.monotonic() - began, answer.request_id, told)
+        if answer.refusal:
+            raise messages.Refusal(f"{self.meter.model} refused an idea of class {self.kind} ({answer.refusal})")
+        self.calls.append(number)
+        if answer.text:
+            self.turns.append({"role": "assistant", "content": answer.content})
+        if answer.stopped == "max_tokens":
+            raise ProposalError("bad_diff", f"the answer was cut off at {OUTPUT_TOKENS} tokens; expected a shorter one")
+        if answer.stopped == "model_context_window_exceeded":
+            raise messages.Overflow("the answer outgrew the model's context")
+        return json_object(answer.text)
+
+
+def note(line: str) -> None:
+    """For whoever watches: the loop shows lines that begin so."""
+    print(f"note: {one_line(line, 300)}", file=sys.stderr, flush=True)

@@ -1,0 +1,141 @@
+"""What was tried, in a fixed number of words: the same size after ten trials and after a thousand.
+
+All text of rows came from an LLM or from a program that it wrote. It is cut, put on one line, robbed of long numbers
+and quoted as JSON, so that an order in a log reaches the reader as a string in a field.
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil, sqrt
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from experiments.ledger import Ledger, Row
+from experiments.novelty import told as outcome
+from experiments.state import State
+from preflight.text import one_line, without_long_numbers
+from proposers.choice import CLASSES
+from proposers.context import Context
+
+LINEAGE, NEAR, RECENT, FAILURES, IDEAS = 10, 6, 12, 6, 40  # rows of each kind at most
+TITLE_CHARACTERS, WHY_CHARACTERS = 90, 160
+LESSONS, LESSON_CHARACTERS = 10, 220
+LESSONS_EVERY = 10  # settled trials
+FACT = "lessons"  # in the ledger
+
+
+@dataclass(frozen=True)
+class Returns:
+    """What a class of ideas has brought."""
+
+    kind: str
+    tried: int
+    kept: int
+    measured: int
+    mean_delta_bpb: float | None
+    error_bpb: float | None  # standard error of the mean
+
+
+def quoted(text: str, limit: int = TITLE_CHARACTERS) -> str:
+    """Untrusted text as a JSON string: bounded, one line, without words that look like a seed, no tag can be closed."""
+    shown = one_line(without_long_numbers(text[: 4 * limit]), limit)
+    return json.dumps(shown, ensure_ascii=False).replace("<", "‹").replace(">", "›")
+
+
+def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
+    """The template's values; `room` below 1 leaves out that share of every list (a context that overflowed)."""
+
+    def newest(rows: Iterable[Row], limit: int) -> list[Row]:
+        return list(rows)[-ceil(limit * room) :]
+
+    rows = [row for row in context.rows if row.state is not State.BASELINE]
+    lost = [row for row in rows if row.state in (State.DISCARDED, State.REVERTED) and row.delta_bpb is not None]
+    near = sorted((row for row in lost if (row.delta_bpb or 0) < 0), key=lambda row: row.delta_bpb or 0)
+    failed = [row for row in rows if row.state.finished and row.state.counts and not row.state.judged]
+    return {
+        "trials": len([row for row in rows if row.state.finished]),
+        "incumbent": context.incumbent,
+        "target": context.target,
+        "noise_bpb": context.noise.difference_sd,
+        "detectable_bpb": context.profile.tier.rule.detectable(context.noise, context.seeds),
+        "seeds": context.seeds,
+        "lineage": newest((row for row in rows if row.state is State.KEPT), LINEAGE),
+        "near": near[: ceil(NEAR * room)],
+        "returns": list(returns(rows)),
+        "recent": newest((row for row in rows if row.state.judged), RECENT),
+        "failures": newest(failed, FAILURES),
+        "in_flight": [row for row in rows if not row.state.finished],
+        "ideas": list(ideas(rows).items())[-ceil(IDEAS * room) :],
+        "lessons": lessons(context.ledger)[: ceil(LESSONS * room)],
+        "why_characters": WHY_CHARACTERS,
+    }
+
+
+def returns(rows: list[Row]) -> Iterable[Returns]:
+    """By class: how many were tried and kept, and the mean difference with its error where it was measured."""
+    for kind in CLASSES:
+        mine = [row for row in rows if row.kind == kind and row.state.finished and row.state.counts]
+        deltas = [row.delta_bpb for row in mine if row.state.judged and row.delta_bpb is not None]
+        error = stdev(deltas) / sqrt(len(deltas)) if len(deltas) > 1 else None
+        kept = sum(row.state is State.KEPT for row in mine)
+        yield Returns(kind, len(mine), kept, len(deltas), fmean(deltas) if deltas else None, error)
+
+
+def ideas(rows: list[Row]) -> dict[str, str]:
+    """The tags of ideas.md that proposals took up, each with its outcomes."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        if (tag := field_of(row, "idea")) and row.state.counts:
+            found[tag].append(outcome(row))
+    return {tag: "; ".join(outcomes[-2:]) for tag, outcomes in found.items()}
+
+
+def field_of(row: Row, name: str) -> str:
+    """A short field of a row's proposal, which may be any text; empty where there is none."""
+    try:
+        value = json.loads(row.proposal)[name]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return ""
+    return one_line(value, 60) if isinstance(value, str) else ""
+
+
+def lessons(ledger: Path) -> list[str]:
+    """What the model last wrote down for itself; bounded and on one line each, as it was when it came in."""
+    if not ledger.exists():
+        return []
+    memory = Ledger(ledger)
+    try:
+        known = json.loads(memory.fact(FACT) or "[]")
+    finally:
+        memory.close()
+    return [one_line(str(line), LESSON_CHARACTERS) for line in known][:LESSONS]
+
+
+def lessons_due(context: Context) -> bool:
+    """Whether so many trials have settled since the lessons were written that they shall be written anew."""
+    memory = Ledger(context.ledger)
+    try:
+        written_at = int(memory.fact(f"{FACT}_at") or 0)
+    finally:
+        memory.close()
+    return settled(context) - written_at >= LESSONS_EVERY
+
+
+def settled(context: Context) -> int:
+    return sum(row.state.finished and row.state.counts for row in context.rows)
+
+
+def keep_lessons(context: Context, lines: list[str]) -> None:
+    """Into the ledger, and beside it as a page for people."""
+    kept = [one_line(line, LESSON_CHARACTERS) for line in lines[:LESSONS]]
+    memory = Ledger(context.ledger)
+    try:
+        memory.set_fact(FACT, json.dumps(kept))
+        memory.set_fact(f"{FACT}_at", str(settled(context)))
+    finally:
+        memory.close()
+    page = f"# Lessons of run {context.run} after {settled(context)} trials, as the model put them\n\n"
+    (context.ledger.parent / "lessons.md").write_text(page + "".join(f"- {line}\n" for line in kept))
