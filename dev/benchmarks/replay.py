@@ -48,7 +48,7 @@ class Sensible:
         if "edit" in idea and idea["edit"][0] not in shown:
             return answered(title=idea["title"], files=[idea["edit"][0]], **{"class": idea["class"]})
         edits = [change(*idea["edit"])] if "edit" in idea else switched(shown, idea["knobs"])
-        if self.questions % 6 == 3 and len(said) == 1:
+        if edits and self.questions % 6 == 3 and len(said) == 1:
             edits[0]["search"] += "#"  # a line that was copied wrong
         else:
             self.used.add(idea["title"])
