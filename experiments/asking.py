@@ -62,7 +62,7 @@ class Asker:
     def stop(self) -> None:
         """End what is under way; what it has cost so far is booked when the run goes on."""
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
+            self.process.kill()
         if self.thread:
             self.thread.join()
             self.thread = None
@@ -76,21 +76,22 @@ class Asker:
         )
         told: list[str] = []
         listener = threading.Thread(target=self._listen, args=(told,), daemon=True)
-        listener.start()
         late = threading.Timer(PROPOSE_SECONDS, self.process.kill)
-        late.start()
-        try:
-            assert self.process.stdout is not None
-            printed = self.process.stdout.read(PROPOSAL_BYTES)
-            self.process.stdout.read()
-            status = self.process.wait()
-            listener.join()
-        except BaseException:
-            self.process.kill()
-            raise
-        finally:
-            timed_out = not late.is_alive()
-            late.cancel()
+        with self.process as process:
+            listener.start()
+            late.start()
+            try:
+                assert process.stdout is not None
+                printed = process.stdout.read(PROPOSAL_BYTES)
+                process.stdout.read()
+                status = process.wait()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                timed_out = not late.is_alive()
+                late.cancel()
+                listener.join()
         if timed_out:
             raise ProposerFailed(f"generate_next.py did not answer within {PROPOSE_SECONDS} s")
         if status:

@@ -104,12 +104,26 @@ class Workspace:
     def read(self, commit: str) -> Tree:
         """base/ of a commit or tree."""
         entries = [line for line in self._git("ls-tree", "-r", "-z", commit, "--", "base").split("\0") if line]
-        tree: Tree = {}
-        for entry in entries:
-            head, path = entry.split("\t", 1)
-            mode, _, blob = head.split(" ")
-            tree[path] = Source(mode, self._git_bytes("cat-file", "blob", blob))
-        return tree
+        heads = {path: head.split(" ") for head, path in (entry.split("\t", 1) for entry in entries)}
+        contents = self._blobs([blob for _, _, blob in heads.values()])
+        return {
+            path: Source(mode, content) for (path, (mode, _, _)), content in zip(heads.items(), contents, strict=True)
+        }
+
+    def _blobs(self, names: list[str]) -> list[bytes]:
+        """The contents of blobs by one process of git: `<name> blob <size>`, a line break, the content, another one."""
+        with tempfile.TemporaryFile() as asked:
+            asked.write("".join(f"{name}\n" for name in names).encode())
+            asked.seek(0)
+            told = self._git_bytes("cat-file", "--batch", istream=asked)
+        contents, at = [], 0
+        for name in names:
+            start = told.index(b"\n", at) + 1
+            found, kind, size = told[at : start - 1].decode().split(" ")
+            assert (found, kind) == (name, "blob")
+            contents.append(told[start : start + int(size)])
+            at = start + int(size) + 1
+        return contents
 
     def write(self, tree: Mapping[str, Source], parent: str) -> str:
         """The parent's whole tree with base/ replaced; returns the id of the new tree."""
@@ -193,8 +207,8 @@ class Workspace:
     def _git(self, *arguments: str, **options: object) -> str:
         return self._execute(arguments, ("git",), **options).decode("utf-8", "surrogateescape").strip("\n")
 
-    def _git_bytes(self, *arguments: str) -> bytes:
-        return self._execute(arguments, ("git",), strip_newline_in_stdout=False)
+    def _git_bytes(self, *arguments: str, **options: object) -> bytes:
+        return self._execute(arguments, ("git",), strip_newline_in_stdout=False, **options)
 
     def _execute(self, arguments: tuple[str, ...], program: tuple[str, ...], **options: object) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Container
+from functools import lru_cache
 
 from preflight import limits
 from preflight.finding import Finding
@@ -45,7 +46,9 @@ def check_source(path: str, content: bytes, modules: Container[str]) -> list[Fin
     return findings
 
 
+@lru_cache(maxsize=512)
 def parse(content: bytes) -> ast.Module:
+    """A file's syntax tree; shared by all who ask, so not to be changed."""
     return ast.parse(content.decode("utf-8"))
 
 
@@ -67,7 +70,7 @@ def fingerprint(tree: Tree) -> dict[str, str]:
 
 def code_lines(content: bytes) -> int:
     """Lines of a file as Python itself would write it, without comments and docstrings; strings by their own."""
-    module = parse(content)
+    module = ast.parse(content.decode("utf-8"))  # one of our own: docstrings are cut out of it
     for node in ast.walk(module):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
             node, clean=False

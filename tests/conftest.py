@@ -6,6 +6,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from messages_api import MessagesApi
 from support import ROOT, git
 
 from data.build import train_tokenizer, write_corpus
@@ -85,3 +86,29 @@ def bench(measured_repo, tmp_path) -> Bench:
 @pytest.fixture
 def budget() -> Budget:
     return UNLIMITED
+
+
+class Model:
+    """Prepared answers in order, the last one for ever; each is text, a Reply, or a function of the request."""
+
+    def __init__(self):
+        self.answers = []
+
+    def __call__(self, request):
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return answer(request) if callable(answer) else answer
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def api(model, monkeypatch) -> MessagesApi:
+    """The Messages API on loopback, and in the environment; `api.now` is its clock."""
+    with MessagesApi(model, clock=lambda: served.now) as served:
+        served.now = 0.0
+        for name, value in served.environment.items():
+            monkeypatch.setenv(name, value)
+        yield served
