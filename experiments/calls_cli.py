@@ -2,17 +2,15 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
 
-import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from experiments import view
 from experiments.calls import Call, Calls, Outcome, cache_shares
 from experiments.ledger import Row
 from experiments.prices import PRICES_DATE
-from experiments.runs import open_ledger
+from experiments.runs import Name, Root, open_ledger
 from experiments.state import State
 from preflight.text import one_line
 
@@ -20,15 +18,15 @@ LAST = 8  # calls that did not end well, in full
 
 
 def command(
-    run: Annotated[str, typer.Option("--run", help="the run")] = "demo",
-    root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
+    name: Name = "demo",
+    root: Root = Path(),
 ) -> None:
     """The model's calls of a run: costs, cache, failures. Example: python -m experiments calls --run night"""
-    ledger = open_ledger(root, run)
+    ledger = open_ledger(root, name)
     calls = Calls(ledger).rows()
-    console = Console(highlight=False)
+    console = view.screen()
     if not calls:
-        console.print(f"run {run} has asked no model yet; ./loop.sh --run {run} --proposer anthropic does")
+        console.print(f"run {name} has asked no model yet; ./loop.sh --run {name} --proposer anthropic does")
         return
     console.print(costs(calls))
     console.print(caches(calls))

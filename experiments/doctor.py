@@ -5,16 +5,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus, Manifest
 from data.errors import CaddieError, WorkspaceError
-from experiments import filesystem, key
+from experiments import api_check, filesystem, key
 from experiments.asking import PROPOSERS
 from experiments.ledger import journal_mode
 from experiments.tiers import MEASUREMENTS, Profile
@@ -216,27 +213,9 @@ def proposer(order: Order) -> Iterator[Line]:
     if order.proposer not in NEEDS_KEY:
         yield Line("key", GOOD, "not used", f"{key.VARIABLE}, for --proposer {' or '.join(NEEDS_KEY)} only")
         return
-    problem = key_problem(key.read(), order.model)
+    problem = api_check.problem(key.read(), order.model)
     hint = f"export {key.VARIABLE}=…, or --proposer auto, which needs none"
     yield judged("key", not problem, problem or "accepted", key.VARIABLE, hint)
-
-
-def key_problem(held: str, model: str) -> str:
-    """Why the Messages API would refuse the key or the model; empty if it would not. Costs nothing."""
-    if not held:
-        return "not set"
-    base = os.environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com").rstrip("/")
-    headers = {"Authorization": f"Bearer {held}", "anthropic-version": "2026-10-21"}  # as anthropic 2.12.0
-    place = f"{base}/v1/models" + (f"/{urllib.parse.quote(model)}" if model else "")
-    try:
-        with urllib.request.urlopen(urllib.request.Request(place, headers=headers), timeout=20):
-            return ""
-    except urllib.error.HTTPError as error:
-        with error:
-            means = {401: "the key is not accepted", 403: "the key may not", 404: f"no model {one_line(model, 60)}"}
-            return f"{base} answers {error.code}" + (f", {means[error.code]}" if error.code in means else "")
-    except OSError as error:
-        return f"{base}: {one_line(str(error), 100)}"
 
 
 def price(order: Order) -> Iterator[Line]:

@@ -16,10 +16,9 @@ from experiments.ablation import Ablated, ablate
 from experiments.judge import ENDS, rule_named
 from experiments.rejudge import rejudge
 from experiments.replicates import noise_floor
-from experiments.runs import open_ledger, profile_of
+from experiments.runs import Root, open_ledger, profile_of
 from preflight.text import one_line
 
-Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 console = Console(highlight=False)
 
 

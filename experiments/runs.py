@@ -1,11 +1,17 @@
 """Runs on disk, for the commands that read them."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from data.errors import CaddieError
 from experiments.ledger import Ledger
 from experiments.tiers import PROFILES, Profile
 from preflight.text import one_line
+
+Name = Annotated[str, typer.Option("--run", help="the run; the same name goes on where it ended")]
+Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 
 
 def open_ledger(root: Path, run: str) -> Ledger:

@@ -35,6 +35,14 @@ class Screen(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
+def screen() -> Screen:
+    """Where commands print: a terminal's own width, and in a log none that would wrap a table."""
+    made = Screen(highlight=False)
+    if not made.is_terminal:
+        made.width = 120
+    return made
+
+
 class Progress:
     """Where a run says what it does: a spinner in a terminal, lines elsewhere, and always the run's log file.
 

@@ -14,8 +14,8 @@ import sentencepiece
 from support import ROOT, git, proposal
 
 from data.corpus import Corpus
-from experiments.cli import by_hand
 from experiments.loop import baseline, budget, open_bench
+from experiments.show_cli import by_hand
 from experiments.state import State
 from experiments.tiers import FULL_POCKET, PROFILES
 from experiments.trial import run_trial

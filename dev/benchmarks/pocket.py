@@ -15,8 +15,8 @@ from pathlib import Path
 
 import typer
 
-from experiments.cli import by_hand
 from experiments.runs import open_ledger
+from experiments.show_cli import by_hand
 from experiments.state import State
 
 

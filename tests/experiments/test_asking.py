@@ -15,10 +15,9 @@ from messages_api import KEY, Reply, answered, error
 from support import ROOT
 
 from data.errors import NeedsPerson
-from experiments import key
+from experiments import api_check, key
 from experiments.asking import Asker
 from experiments.calls import Calls, Outcome
-from experiments.doctor import key_problem
 from experiments.ledger import Ledger
 from experiments.loop import run, stopped
 from experiments.state import State
@@ -136,14 +135,14 @@ def test_without_a_key_or_with_a_wrong_one_there_is_one_line_and_a_way_on(measur
 
 
 def test_doctor_asks_whether_the_key_and_the_model_are_good(api, monkeypatch):
-    assert key_problem(KEY, "") == ""
-    assert key_problem(KEY, MODEL) == ""
-    assert "not set" in key_problem("", MODEL)
-    assert "401, the key is not accepted" in key_problem("sk-wrong", MODEL)
-    assert "404, no model claude-none" in key_problem(KEY, "claude-none")
+    assert api_check.problem(KEY, "") == ""
+    assert api_check.problem(KEY, MODEL) == ""
+    assert "not set" in api_check.problem("", MODEL)
+    assert "401, the key is not accepted" in api_check.problem("sk-wrong", MODEL)
+    assert "404, no model claude-none" in api_check.problem(KEY, "claude-none")
     assert not api.requests  # nothing that costs
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
-    assert "127.0.0.1:9" in key_problem(KEY, MODEL)
+    assert "127.0.0.1:9" in api_check.problem(KEY, MODEL)
 
 
 def test_a_person_is_told_and_nothing_is_tried_again(bench, api, model):

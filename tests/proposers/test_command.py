@@ -164,3 +164,26 @@ def test_daemons_of_the_machine_are_out_of_reach(ask, tmp_path):
 def test_braces_around_the_answer_do_no_harm(ask):
     source = f"print('{{not json}} [1] {{}}', file=sys.stderr); print({json.dumps(ANSWER)!r}); print('done {{')"
     assert Proposal.parse(ask(source)).title == "five"
+
+
+@pytest.mark.parametrize("agent", ["claude", "codex"])
+def test_the_shipped_scripts_start_an_agent_that_edits_its_copy(tmp_path, agent):
+    """A stand-in for the agent's own program: it checks how it is called, edits, and says what it did."""
+    program = tmp_path / agent
+    told = {"title": "seven", "hypothesis": "h", "class": "schedule", "expected_delta_bpb": -0.1}
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import json, pathlib, sys\n"
+        "context = json.load(sys.stdin)\n"
+        "assert 'files' not in context and context['program'] == 'the brief'\n"
+        f"assert sys.argv[1:3] == {['--bare', '-p'] if agent == 'claude' else ['exec', '--ephemeral']}\n"
+        "assert 'Make one change to files below base/' in sys.argv[-1]\n"
+        "pathlib.Path('base/a.py').write_text('x = 7\\ny = 2\\n')\n"
+        f"print('Done. ' + {json.dumps(told)!r})\n"
+    )
+    program.chmod(0o755)
+    agents = ROOT / "proposers" / "agents"
+    command = Command(Options(command=(str(agents / f"{agent}.sh"), str(program)), show=(agents,)))
+    made = Proposal.parse(next_proposal(command, context(TREE, folder=tmp_path / "proposer")))
+    assert (made.title, made.kind) == ("seven", "schedule")
+    assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 2\n"

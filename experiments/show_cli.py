@@ -1,0 +1,70 @@
+"""`show` and `diff`: one trial in full, with the command that repeats it by hand, and what it changed."""
+
+import shlex
+from pathlib import Path
+
+from rich.text import Text
+
+from data.errors import CaddieError
+from experiments import view
+from experiments.runs import Name, Root, open_ledger
+from experiments.tiers import PROFILES
+from experiments.workspace import Workspace
+from preflight import bundle
+from preflight.phases import interpreter
+from preflight.text import one_line
+
+
+def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
+    """One trial in full, with the command that repeats it by hand. Example: python -m experiments show 1"""
+    console, ledger = view.screen(), open_ledger(root, name)
+    row = ledger.row(number)
+    extra = []
+    taken = ledger.taken(number)
+    for one in taken:
+        measured, proof = one.measured, one.measured.honesty
+        why = f"fresh, for trial {one.fresh_for:04d}" if one.fresh_for is not None else one.tier
+        extra.append(
+            f"seed {measured.seed} ({why}): {measured.val_bpb:.8f} bpb; train {measured.train_cpu_seconds:.1f} CPU s, "
+            f"score {measured.score_cpu_seconds:.1f} CPU s; artifact {measured.artifact_sha256[:16]}; proof: "
+            f"{proof.tokens} losses read twice, {proof.places} distributions; largest difference "
+            f"{proof.largest_difference_nats:.2g} nats, noise {proof.noise_nats:.2g}; off by at most "
+            f"{measured.honesty_bpb:.5f} bpb smoothly, {measured.rare_bpb:.3f} by a lie "
+            f"on under {proof.rare_share:.1%} of tokens"
+        )
+    if taken:
+        extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, taken[0].measured.seed)]
+    for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
+        told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
+        extra.append(one_line(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes", 300))
+    for change, values, verdict in ledger.ablations(number):
+        extra.append(one_line(f"without {change}: {verdict or ', '.join(f'{value:+.4f}' for value in values)}", 300))
+    view.detail(console, row, ledger.stages(number), extra)
+
+
+def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
+    """What a trial changed in base/. Example: python -m experiments diff 1 | less"""
+    row = open_ledger(root, name).row(number)
+    if not row.commit_id:
+        raise CaddieError(f"trial {number} has no commit; its state is {row.state}")
+    console = view.screen()
+    for line in Workspace(root, name).diff(row.parent, row.commit_id).splitlines():
+        style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
+        console.print(Text(one_line(line, 500), style), soft_wrap=True)
+
+
+def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
+    """The shell command that trains, packs and scores a trial's bundle without the harness."""
+    tier = PROFILES[profile].tier
+    shards = Path("shards") / PROFILES[profile].corpus
+    environment = {
+        **tier.target.environment,
+        "PRESET": tier.target.preset,
+        "SEED": str(seed),
+        "DATA_PATH": str(shards / "train"),
+        "VAL_PATH": str(shards / tier.split),
+        "TOKENIZER_PATH": str(shards / "tokenizer.model"),
+    }
+    assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
+    program = " ".join((".venv/bin/python", *interpreter(tier.target.ranks)[1:]))
+    return f"env {assignments} {program} trials/{run}/{number:04d}/{bundle.NAME}"

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Codex as a proposer: it edits its copy of base/ in the current folder, then prints title, hypothesis and class.
+# The walls around it are caddie's, which a second sandbox inside would not get past.
+set -euo pipefail
+here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
+python3 -c 'import json, sys; told = json.load(sys.stdin); del told["files"], told["proposal_schema"]; print(json.dumps(told))' |
+  "${1:-codex}" exec --ephemeral --skip-git-repo-check --sandbox danger-full-access "$(cat "$here/agent.md")"
