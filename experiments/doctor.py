@@ -219,9 +219,7 @@ def proposer(order: Order) -> Iterator[Line]:
 
 
 def price(order: Order) -> Iterator[Line]:
-    tier, proxy = order.profile.tier, order.profile.proxy.expected_minutes if order.profile.proxy else 0.0
-    minutes = order.profile.trial_minutes
-    baseline = tier.rule.seeds * (tier.expected_minutes + proxy)
+    minutes, baseline = order.profile.trial_minutes, order.profile.baseline_minutes
     hours = min((order.trials * minutes + baseline) / 60, order.hours)
     dollars = hours * order.profile.dollars_per_hour
     rate = f"${order.profile.dollars_per_hour:.2f}/h"

@@ -186,9 +186,9 @@ class Ledger:
             raise LedgerError(f"no trial {number} in {self.path}; `status` lists what there is")
         return found[0]
 
-    def with_fingerprint(self, fingerprint: str) -> Row | None:
-        """An earlier trial of the same tree, comments and layout aside, that counts."""
-        found = self._rows("WHERE fingerprint = ? ORDER BY number", (fingerprint,))
+    def with_tree(self, tree: str, fingerprint: str) -> Row | None:
+        """An earlier trial that counts, of the same tree or of one with the same syntax."""
+        found = self._rows("WHERE tree = ? OR fingerprint = ? ORDER BY number", (tree, fingerprint))
         return next((row for row in found if row.state.counts), None)
 
     def with_commit(self, commit: str) -> Row | None:

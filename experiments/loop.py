@@ -178,6 +178,10 @@ def run(
     leftovers.clear(bench.folder / "doctor")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
+    measured = any(row.state is State.BASELINE for row in bench.ledger.rows())
+    profile = PROFILES[bench.profile]
+    if over := "" if measured else spending.over_budget(bench.ledger, profile, budget_usd, profile.baseline_minutes):
+        return over
     start = baseline(bench, lambda: session.progress(bench.ledger))
     report(start)
     asker = Asker(bench, proposer, arguments, say)
@@ -199,13 +203,13 @@ def _trials(
     say: Callable[[str], None],
     budget_usd: float | None,
 ) -> str:
-    failures = 0
+    failures, profile = 0, PROFILES[bench.profile]
     while (settled := session.settled(bench.ledger)) < trials:
         if stop_file and stop_file.exists():
             return f"the file {stop_file.name} asked for it"
         if session.hours > hours:
             return f"{hours:g} hours are over"
-        if over := spending.over_budget(bench.ledger, PROFILES[bench.profile], budget_usd):
+        if over := spending.over_budget(bench.ledger, profile, budget_usd, profile.trial_minutes):
             return over
         try:
             began = time.monotonic()

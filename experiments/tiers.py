@@ -116,6 +116,13 @@ class Profile:
     record: Tier | None = None  # for promotion
 
     @property
+    def baseline_minutes(self) -> float:
+        """What the replicates of a baseline take."""
+        return self.tier.rule.seeds * (
+            self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
+        )
+
+    @property
     def trial_minutes(self) -> float:
         """What a trial takes on average, and so how far apart two questions to a proposer are."""
         return MEASUREMENTS * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)

@@ -97,7 +97,7 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     tree = bench.workspace.write(sources, parent)
     added, removed = changed_lines(sources, before)
     name = novelty.fingerprint(sources)
-    earlier = bench.ledger.with_fingerprint(name)
+    earlier = bench.ledger.with_tree(tree, name)
     counts = {"lines_added": added, "lines_removed": removed, "net_code_lines": net_code_lines(sources, before)}
     change = json.dumps(sorted(novelty.change(sources, before)))
     bench.ledger.update(number, tree=tree, fingerprint=name, change=change, **counts)

@@ -77,7 +77,7 @@ class Conversation:
         except messages.Unheard as unheard:  # what it cost is not known: the reservation stands as its price
             self.meter.lose(number, at_most, time.monotonic() - began, str(unheard))
             raise unheard.wait from unheard
-        except (messages.Wait, messages.Overflow, NeedsPerson, ProposerFailed) as error:
+        except (messages.Wait, messages.Overflow, NeedsPerson) as error:
             self.meter.lose(number, 0.0, time.monotonic() - began, str(error), Outcome.FAILED)
             raise
         state = Outcome.REFUSED if answer.refusal else Outcome.DONE

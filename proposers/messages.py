@@ -10,7 +10,7 @@ from typing import Any
 import anthropic
 import httpx2
 
-from data.errors import CaddieError, NeedsPerson, ProposerFailed
+from data.errors import CaddieError, NeedsPerson
 from experiments.prices import Tokens, cheapest_life, price_of
 from preflight.text import one_line
 from proposers.render import Prompt, schema
@@ -145,7 +145,7 @@ def kind(error: anthropic.APIStatusError) -> CaddieError:
             return Wait(said, _retry_after(error))
         case status if status >= 500:
             return Wait(said, _retry_after(error))
-    return ProposerFailed(said)
+    return NeedsPerson(f"{said}; the request itself is at fault, and would be again: try another --model or --effort")
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float:

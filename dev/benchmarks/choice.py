@@ -71,14 +71,17 @@ def night(rule: Rule, seed: int, trials: int) -> int:
     return sum(kept for _, kept in history)
 
 
-def main(nights: int = 400) -> None:
-    """Print a Markdown table."""
-    print("| rule | keeps in 30 trials | in 100 | in 300 |\n|---|---|---|---|")
+def main(nights: int = 1000) -> None:
+    """Print a Markdown table: keeps, and in brackets the difference to the rule in use over the same nights."""
+    lengths = (30, 100, 300)
+    print("| rule | " + " | ".join(f"keeps in {trials} trials" for trials in lengths) + " |\n|---|---|---|---|")
+    used = {trials: [night(turns, seed, trials) for seed in range(nights)] for trials in lengths}
     for name, rule in RULES.items():
         cells = []
-        for trials in (30, 100, 300):
+        for trials in lengths:
             keeps = [night(rule, seed, trials) for seed in range(nights)]
-            cells.append(f"{fmean(keeps):.2f} ± {stdev(keeps) / sqrt(nights):.2f}")
+            gains = [ours - theirs for ours, theirs in zip(keeps, used[trials], strict=True)]
+            cells.append(f"{fmean(keeps):.2f} ({fmean(gains):+.2f} ± {stdev(gains) / sqrt(nights):.2f})")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

@@ -1,6 +1,7 @@
 """The loop and an LLM: asking ahead, a kill during a call, the key, whole nights against the local Messages API."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -15,12 +16,13 @@ from messages_api import KEY, Reply, answered, error
 from support import ROOT
 
 from data.errors import NeedsPerson
-from experiments import api_check, key
+from experiments import api_check, key, outlook, spending
 from experiments.asking import Asker
 from experiments.calls import Calls, Outcome
 from experiments.ledger import Ledger
-from experiments.loop import run, stopped
+from experiments.loop import open_bench, run, stopped
 from experiments.state import State
+from experiments.tiers import PROFILES
 from proposers.anthropic_api import MODEL
 
 CONFIG = "base/config.py"
@@ -198,6 +200,27 @@ def test_a_budget_ends_a_run_cleanly(bench, api, model):
     reason = run(bench, "anthropic", 3, 1.0, lambda _: None, ("--budget-usd", "0.01"), budget_usd=0.01)
     assert "budget of $0.01 is used up" in reason
     assert not api.requests
+
+
+def test_the_machine_counts_too_and_is_reserved_while_it_works(bench):
+    """A trial under way costs at least what one takes on average, so that nothing else spends that money."""
+    profile = dataclasses.replace(PROFILES["tiny"], dollars_per_hour=60.0)
+    settled = spending.machine_dollars(bench.ledger, profile)
+    assert settled == pytest.approx(sum(outlook.main_stages(bench.ledger, 0).values()) / 60)
+    bench.intent("an idea", "architecture", bench.workspace.best(), hypothesis="", proposal="{}")
+    assert spending.machine_dollars(bench.ledger, profile) == pytest.approx(settled + profile.trial_minutes)
+    assert spending.over_budget(bench.ledger, profile, None, 1e9) == ""
+    spent = settled + profile.trial_minutes
+    assert spending.over_budget(bench.ledger, profile, spent + 1.001, 1.0) == ""
+    assert "a higher --budget-usd goes on" in spending.over_budget(bench.ledger, profile, spent + 0.999, 1.0)
+
+
+def test_a_baseline_that_a_budget_does_not_hold_is_not_begun(repo, monkeypatch):
+    monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(PROFILES["tiny"], dollars_per_hour=1000.0))
+    opened = open_bench(repo, "night", "tiny", lambda *_: None)
+    assert "is used up: $0.00 are spent" in run(opened, "anthropic", 3, 1.0, lambda _: None, budget_usd=1.0)
+    assert not opened.ledger.rows()
+    opened.close()
 
 
 def test_calls_are_shown_as_tables(bench, api, model):

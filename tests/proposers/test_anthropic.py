@@ -239,6 +239,7 @@ def test_no_network_ends_after_all_pauses(api, asker, view, monkeypatch):
         (400, "Your credit balance is too low", "add credit"),
         (403, "not allowed", "another key"),
         (404, "model: x", "--model"),
+        (400, "adaptive thinking is not supported on this model", "another --model"),
     ],
 )
 def test_what_a_person_must_mend_stops_with_one_line(model, asker, view, status, message, way):
