@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from data.errors import CaddieError, NeedsPerson, NoProposal
-from preflight.process_tree import die_with_parent
+from preflight.process_tree import die_with_parent, unreadable
 from preflight.text import one_line
 from proposers import PROPOSERS, Options, preview, proposer
 from proposers.context import gather
@@ -37,6 +37,7 @@ def main(
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
     """One proposal out. Example: python generate_next.py --run demo --proposer anthropic --dry-run"""
+    unreadable()
     die_with_parent(int(os.environ.get("CADDIE_PARENT", 0)))
     options = Options(
         script, joint, tuple(shlex.split(command)), tuple(show or ()), tuple(passed or ()), model, effort, budget_usd
@@ -50,7 +51,7 @@ def main(
     except CaddieError as error:
         print(one_line(str(error), 500), file=sys.stderr)
         known = {NoProposal: EXIT_NOTHING, NeedsPerson: EXIT_PERSON}
-        raise typer.Exit(known.get(type(error), EXIT_FAILED)) from error
+        raise typer.Exit(next((known[kind] for kind in known if isinstance(error, kind)), EXIT_FAILED)) from error
 
 
 if __name__ == "__main__":

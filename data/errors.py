@@ -10,6 +10,7 @@ CaddieError
 ├── MachineError            experiments/: the machine failed again and again; the same may work later
 ├── ProposerFailed          proposers/: this time there is no proposal; asked again, there may be one
 ├── NoProposal              proposers/: the proposer has nothing (more) to propose
+│   └── Exhausted           ... of this kind; another proposer may have one
 └── NeedsPerson             proposers/: only a person can go on: a key, a bill, a model's name
 """
 
@@ -56,6 +57,10 @@ class ProposerFailed(CaddieError):
 
 class NoProposal(CaddieError):
     """The proposer has no proposal to give."""
+
+
+class Exhausted(NoProposal):
+    """This proposer has nothing new, or its model will not answer; others may go on."""
 
 
 class NeedsPerson(CaddieError):

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from experiments import key as key_of
 from preflight.text import one_line
 
 
@@ -12,6 +13,8 @@ def problem(key: str, model: str) -> str:
     """Why the Messages API would refuse the key or the model; empty if it would not. Costs nothing."""
     if not key:
         return "not set"
+    if flaw := key_of.flaw(key):
+        return flaw
     base = os.environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com").rstrip("/")
     headers = {"Authorization": f"Bearer {key}", "anthropic-version": "2026-10-21"}  # as anthropic 2.12.0
     place = f"{base}/v1/models" + (f"/{urllib.parse.quote(model)}" if model else "")

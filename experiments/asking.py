@@ -37,6 +37,7 @@ class Asker:
         self.process: subprocess.Popen[bytes] | None = None
         self.thread: threading.Thread | None = None
         self.answer: str | CaddieError = ""
+        self.stopping = False
 
     def next(self) -> str:
         """The proposal that was asked for ahead, if it still fits, or a new one; raises what `propose` raises.
@@ -56,11 +57,13 @@ class Asker:
     def ahead(self) -> None:
         """Ask now, in the background, for the proposal after the one that is about to run."""
         if self.proposer in AHEAD and self.thread is None:
+            self.answer = ProposerFailed("generate_next.py was not asked")
             self.thread = threading.Thread(target=self._ask_quietly, daemon=True)
             self.thread.start()
 
     def stop(self) -> None:
         """End what is under way; what it has cost so far is booked when the run goes on."""
+        self.stopping = True
         if self.process and self.process.poll() is None:
             self.process.kill()
         if self.thread:
@@ -74,6 +77,8 @@ class Asker:
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, pass_fds=key.descriptors()
         )
+        if self.stopping:
+            self.process.kill()
         told: list[str] = []
         listener = threading.Thread(target=self._listen, args=(told,), daemon=True)
         late = threading.Timer(PROPOSE_SECONDS, self.process.kill)
@@ -105,7 +110,7 @@ class Asker:
             self.answer = self.propose()
         except CaddieError as error:
             self.answer = error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             self.answer = ProposerFailed(f"generate_next.py could not be started: {error}")
 
     def _listen(self, told: list[str]) -> None:

@@ -17,6 +17,7 @@ from experiments.state import State
 LOCK = "proposer.lock"  # beside the ledger; held by the process that asks
 NOTHING = Tokens()
 ONCE_MORE = 2  # trials of one proposal that ended with the machine
+REFUSALS = 30  # calls that a refusal is remembered for
 MEMORY = 5  # proposals that may still be waiting for their trial
 
 
@@ -34,6 +35,7 @@ class Call:
 
     number: int
     purpose: str  # propose, repair or files
+    kind: str  # the class that was asked for
     state: Outcome
     trial: int  # the number that the proposal would get
     model: str
@@ -68,13 +70,13 @@ class Calls:
         self.ledger, self.connection = ledger, ledger.connection
 
     def reserve(
-        self, purpose: str, trial: int, model: str, reserved_dollars: float | None, prompt_characters: int
+        self, purpose: str, kind: str, trial: int, model: str, reserved_dollars: float | None, prompt_characters: int
     ) -> int:
         """A row before the request leaves; what it may cost counts as spent from here on."""
-        values = (purpose, Outcome.RESERVED.value, trial, model, reserved_dollars, prompt_characters, now())
-        names = "purpose, state, trial, model, reserved_dollars, prompt_characters, started_at"
+        values = (purpose, kind, Outcome.RESERVED.value, trial, model, reserved_dollars, prompt_characters, now())
+        names = "purpose, kind, state, trial, model, reserved_dollars, prompt_characters, started_at"
         with self.connection:
-            done = self.connection.execute(f"INSERT INTO calls ({names}) VALUES (?, ?, ?, ?, ?, ?, ?)", values)
+            done = self.connection.execute(f"INSERT INTO calls ({names}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
         assert done.lastrowid is not None
         return done.lastrowid
 
@@ -126,6 +128,10 @@ class Calls:
         """Settled costs and open reservations; calls of an unknown price count nothing."""
         query = "SELECT COALESCE(SUM(COALESCE(dollars, reserved_dollars)), 0) FROM calls"
         return float(self.connection.execute(query).fetchone()[0])
+
+    def refused_classes(self) -> tuple[str, ...]:
+        """Classes of which the model has lately refused an idea: asking again would cost and bring nothing."""
+        return tuple({call.kind for call in self.rows()[-REFUSALS:] if call.state is Outcome.REFUSED})
 
     def unspent(self, rows: list[Row]) -> Iterator[str]:
         """Proposals that were paid for and that no trial has told anything about, oldest first: of the last few."""

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import view
-from experiments.calls import Call, Calls, Outcome, cache_shares
+from experiments.calls import Call, Calls, Outcome, cache_shares, edits_of
 from experiments.ledger import Row
 from experiments.prices import PRICES_DATE
 from experiments.runs import Name, Root, open_ledger
@@ -83,7 +83,8 @@ def sentence(calls: list[Call], rows: list[Row]) -> str:
     """What a proposal and a keep have cost."""
     spent = sum(_booked(call) for call in calls)
     proposals = len({call.trial for call in calls if call.state is Outcome.DONE}) or 1
-    kept = sum(row.state is State.KEPT and any(call.trial == row.number for call in calls) for row in rows)
+    paid = [edits_of(call.proposal) for call in calls if call.proposal]
+    kept = sum(row.state is State.KEPT and edits_of(row.proposal) in paid for row in rows)
     models = ", ".join(sorted({one_line(call.model, 60) for call in calls}))
     told = f"{len(calls)} calls for {proposals} proposals of {models}: ${spent:.2f}, ${spent / proposals:.3f} each"
     told += f", ${spent / kept:.2f} a keep ({kept})" if kept else ", nothing kept yet"

@@ -25,6 +25,7 @@ from experiments.push import Pusher
 from experiments.runs import Name, Root, open_ledger, profile_of
 from experiments.tiers import PROFILES
 from experiments.toggle_cli import toggles
+from preflight import process_tree
 from preflight.text import one_line
 
 EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL
@@ -185,8 +186,8 @@ app.command("calls")(calls_cli.command)
 
 def main() -> None:
     """Exit status 2: a person must act (loop.sh does not start again); 75: the same may work later."""
-    if sys.argv[1:2] == ["run"]:
-        key.hide([sys.executable, *sys.orig_argv[1:]])  # a controller lives beside trials: no key in its environment
+    key.hide([sys.executable, *sys.orig_argv[1:]])  # most commands live beside trials: no key in their environment
+    process_tree.unreadable()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill PID is Ctrl-C
     signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell had it ignored
     try:

@@ -1,4 +1,4 @@
-"""The API key without an environment: held in memory behind a descriptor, which only generate_next.py inherits.
+"""The API key without an environment: held in memory behind a descriptor, which no trial inherits.
 
 As a program, `python experiments/key.py COMMAND …` moves the key out of the environment and becomes COMMAND: whoever
 may read /proc/PID/environ of what runs beside a trial finds no key there. Needs nothing but Python.
@@ -22,7 +22,7 @@ def hide(command: list[str]) -> None:
 
 
 def descriptors() -> tuple[int, ...]:
-    """What a child that needs the key must inherit; for all other children it is closed."""
+    """What a child that needs the key must inherit; for all other children of this process it is closed."""
     told = os.environ.get(DESCRIPTOR, "")
     if not told.isdecimal():
         return ()
@@ -38,6 +38,13 @@ def read() -> str:
     for held in descriptors():
         return os.pread(held, LONGEST_BYTES, 0).decode("utf-8", "replace").strip()
     return os.environ.get(VARIABLE, "").strip()
+
+
+def flaw(held: str) -> str:
+    """Why this cannot be a key; empty if it can. The key itself is not repeated."""
+    if held.isascii() and held.isprintable() and " " not in held:
+        return ""
+    return f"{VARIABLE} is no key: got {len(held)} characters with blanks or letters that no key has; export it again"
 
 
 def variable(name: str) -> str:

@@ -189,6 +189,7 @@ def run(
         return _trials(bench, session, trials, hours, budget(bench, start), asker, report, stop_file, say, budget_usd)
     finally:
         asker.stop()
+        calls.settle_lost(bench.ledger)
 
 
 def _trials(
@@ -209,7 +210,7 @@ def _trials(
             return f"the file {stop_file.name} asked for it"
         if session.hours > hours:
             return f"{hours:g} hours are over"
-        if over := spending.over_budget(bench.ledger, profile, budget_usd, profile.trial_minutes):
+        if over := spending.over_budget(bench.ledger, profile, budget_usd, profile.longest_trial_minutes):
             return over
         try:
             began = time.monotonic()

@@ -116,6 +116,7 @@ def m004_proposers(connection: sqlite3.Connection) -> None:
         """CREATE TABLE calls (
             number INTEGER PRIMARY KEY,
             purpose TEXT NOT NULL,
+            kind TEXT NOT NULL,
             state TEXT NOT NULL,
             trial INTEGER NOT NULL,
             model TEXT NOT NULL,

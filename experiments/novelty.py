@@ -1,7 +1,7 @@
 """Whether a tree was tried before: by its syntax, and for who proposes, by the lines that it changes.
 
-The first is exact and decides a trial. The second is a hint to a proposer: a diff that repeats nearly all lines of one
-that was measured and lost is refused with that result, before anything is spent on it.
+A diff that repeats nearly all lines of one that was measured and lost is refused with that result, before any compute
+is spent on it; who proposes hears of it in the same conversation.
 """
 
 import ast
@@ -18,6 +18,7 @@ from experiments.state import State
 from preflight import syntax
 from preflight.tree import Tree
 
+MERGE = "merge"  # who unites two earlier changes (proposers/merge.py): tried before, but not together
 ALIKE = 0.8  # Jaccard index of two sets of changed lines
 LEAST_LINES = 5  # in a smaller change one line or one number is the idea
 SHOWN_HEX = 12
@@ -75,11 +76,11 @@ def told(row: Row) -> str:
 
 
 def require_unlike(changed: frozenset[str], rows: list[Row]) -> None:
-    """Raises ProposalError for a change that nearly repeats one that was measured and not kept."""
+    """Raises ProposalError for a change that nearly repeats one that is being measured, or was and was not kept."""
     if len(changed) < LEAST_LINES:
         return
     for row in rows:
-        if row.state in (State.DISCARDED, State.REVERTED) and row.change:
+        if row.change and (row.state in (State.DISCARDED, State.REVERTED) or not row.state.finished):
             earlier = set(json.loads(row.change))
             share = len(changed & earlier) / len(changed | earlier)
             if share >= ALIKE:

@@ -59,7 +59,7 @@ class Price:
         return (prompt_tokens * self.write(life) + output_tokens * self.output) / MILLION
 
 
-PRICES = {
+PRICES = {  # of models that think adaptively, as every request asks
     "claude-fable-5-1": Price(10.0, 50.0, 0.25),
     "claude-fable-5": Price(10.0, 50.0, 1.0),
     "claude-mythos-5-1": Price(10.0, 50.0, 0.25),
@@ -69,10 +69,8 @@ PRICES = {
     "claude-opus-4-8": Price(5.0, 25.0, 0.50),
     "claude-opus-4-7": Price(5.0, 25.0, 0.50),
     "claude-opus-4-6": Price(5.0, 25.0, 0.50),
-    "claude-opus-4-5": Price(5.0, 25.0, 0.50),
     "claude-sonnet-5-5": Price(2.0, 10.0, 0.10),
     "claude-sonnet-5": Price(2.0, 10.0, 0.20),
-    "claude-haiku-4-5": Price(1.0, 5.0, 0.10),
 }
 
 

@@ -39,9 +39,9 @@ class Proposal(BaseModel):
     hypothesis: Annotated[str, Field(max_length=8_000)]
     kind: Annotated[Class, Field(alias="class")]
     parent: Annotated[str, Field(pattern=r"[0-9a-f]{40}")]  # the commit it was written against
-    expected_delta_bpb: float
+    expected_delta_bpb: Annotated[float, Field(allow_inf_nan=False)]
     idea: Annotated[str, Field(pattern=r"^([A-Z][0-9]{1,2})?$")] = ""  # of proposers/prompts/ideas.md
-    by: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""  # who proposed it; told by the harness, not the proposer
+    by: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""  # who proposed it: a model, search, merge, command
     edits: Annotated[tuple[Edit, ...], Field(min_length=1, strict=False)]
 
     @classmethod

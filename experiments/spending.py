@@ -1,5 +1,7 @@
 """What a run has cost so far, machine and model, and when a budget ends it."""
 
+from datetime import datetime
+
 from experiments.calls import Calls
 from experiments.ledger import Ledger
 from experiments.outlook import main_stages
@@ -7,11 +9,19 @@ from experiments.tiers import Profile
 
 
 def machine_dollars(ledger: Ledger, profile: Profile) -> float:
-    """The machine's hours in trials at its price; one that is under way counts at least what one takes on average."""
+    """The machine's hours in trials at its price.
+
+    One that is under way counts all that it may take; one that was lost, what it took by the clock.
+    """
     minutes = 0.0
     for row in ledger.rows():
         taken = sum(main_stages(ledger, row.number).values()) / 60
-        minutes += taken if row.state.finished else max(taken, profile.trial_minutes)
+        if not row.state.finished:
+            taken = max(taken, profile.longest_trial_minutes)
+        elif not row.state.counts and row.settled_at:
+            began, ended = map(datetime.fromisoformat, (row.started_at, row.settled_at))
+            taken = max(taken, min((ended - began).total_seconds() / 60, profile.longest_trial_minutes))
+        minutes += taken
     return minutes / 60 * profile.dollars_per_hour
 
 

@@ -123,6 +123,12 @@ class Profile:
         )
 
     @property
+    def longest_trial_minutes(self) -> float:
+        """What a trial takes that needs every seed, and fresh ones beside the incumbent."""
+        measurements = self.tier.rule.seeds + 2 * self.tier.rule.fresh
+        return measurements * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
+
+    @property
     def trial_minutes(self) -> float:
         """What a trial takes on average, and so how far apart two questions to a proposer are."""
         return MEASUREMENTS * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)

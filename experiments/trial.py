@@ -99,7 +99,8 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     name = novelty.fingerprint(sources)
     earlier = bench.ledger.with_tree(tree, name)
     counts = {"lines_added": added, "lines_removed": removed, "net_code_lines": net_code_lines(sources, before)}
-    change = json.dumps(sorted(novelty.change(sources, before)))
+    changed, others = novelty.change(sources, before), bench.ledger.rows()[:-1]
+    change = json.dumps(sorted(changed))
     bench.ledger.update(number, tree=tree, fingerprint=name, change=change, **counts)
     bench.workspace.hold(number, tree)
     if is_no_op(sources, before):
@@ -109,4 +110,6 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
         raise ProposalError("duplicate", f"trials {numbers} of this tree ended with the machine; not a third time")
     if earlier:
         raise ProposalError("duplicate", f"this tree is {novelty.told(earlier)}; expected a new one")
+    if proposal.by != novelty.MERGE:
+        novelty.require_unlike(changed, others)
     return sources, tree

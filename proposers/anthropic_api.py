@@ -4,20 +4,20 @@ Facts of the Messages API are those of the installed SDK's types (anthropic 2.12
 """
 
 import json
+import re
 import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from data.errors import NoProposal, ProposalError, ProposerFailed
+from data.errors import Exhausted, NoProposal, ProposalError, ProposerFailed
 from experiments import key
 from experiments.proposal import Proposal
-from preflight.text import one_line
 from proposers import Options, messages, render, told
 from proposers.choice import Choice, next_class
 from proposers.context import Context
 from proposers.conversation import PAUSES_SECONDS, Conversation, note
-from proposers.digest import keep_lessons, lessons_due
+from proposers.digest import field_of, keep_lessons, lessons_due
 from proposers.meter import Meter
 from proposers.reply import read
 
@@ -25,6 +25,7 @@ from proposers.reply import read
 # 5 % of fresh input: with 40k tokens cached the answer is the larger part of the bill, so better answers are worth it.
 MODEL = "claude-opus-5-5"
 EFFORT = "medium"  # the model's own default; thinking is billed as output
+OTHERS = ("search", "merge")  # who proposes beside the model; their classes are not its turns
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -48,12 +49,17 @@ class Anthropic:
 
     def plan(self, context: Context, skip: tuple[str, ...] = ()) -> tuple[Choice, Callable[[float], render.Prompt]]:
         """What would be asked: the class with its reason, and the prompt in a given share of its room."""
-        choice = next_class(context.rows, skip)
+        mine = [row for row in context.rows if field_of(row, "by") not in OTHERS]
+        choice = next_class(mine, skip)
         return choice, partial(render.prompt, context, choice.name, self.numbers_elsewhere)
 
     def life(self, context: Context) -> str:
         """The cache life that costs least at the distance at which trials of this machine follow one another."""
-        return messages.life(self.model, context.profile.trial_minutes)
+        return messages.life(self.model, self.minutes_between(context))
+
+    def minutes_between(self, context: Context) -> float:
+        """How far apart two questions are: every trial, or in a mix every second one."""
+        return context.profile.trial_minutes * (2 if self.numbers_elsewhere else 1)
 
     def explain(self, context: Context, whole: bool) -> str:
         """For a person: why this class and parent, what was tried; `whole`: the prompt, its tokens, what it costs."""
@@ -65,15 +71,16 @@ class Anthropic:
         if paid := self._paid(context, meter):
             return paid
         try:
-            kind = self._begin(context, meter)
+            refused = meter.calls.refused_classes()
+            kind = self._begin(context, meter, refused)
             try:
                 return self._ask("propose")
             except messages.Refusal as refusal:
                 note(f"{refusal}; another class is asked")
-            self._begin(context, meter, skip=(kind,))
+            self._begin(context, meter, (*refused, kind))
             return self._ask("propose")
         except messages.Refusal as refusal:
-            raise NoProposal(f"{refusal}, twice; another --model may answer, --proposer search needs none") from refusal
+            raise Exhausted(f"{refusal}, twice; another --model may answer, --proposer search needs none") from refusal
 
     def repair(self, message: str) -> str | None:
         if self.conversation is None:
@@ -92,7 +99,7 @@ class Anthropic:
             self.conversation.client.close()
         self.meter = self.conversation = None
 
-    def _begin(self, context: Context, meter: Meter, skip: tuple[str, ...] = ()) -> str:
+    def _begin(self, context: Context, meter: Meter, skip: tuple[str, ...]) -> str:
         """A new conversation; returns the class that it is about."""
         choice, write = self.plan(context, skip)
         client = messages.client(key.read())
@@ -150,7 +157,7 @@ def proposal(found: dict[str, Any], parent: str, model: str) -> dict[str, Any]:
     return {
         **made,
         "idea": idea if known else "",
-        "by": one_line(model, 60),
+        "by": re.sub(r"[^\w.-]", "-", model)[:60],
         "parent": parent,
         "edits": [_edit(edit) for edit in edits] if isinstance(edits, list) else edits,
     }
@@ -160,8 +167,8 @@ def _edit(edit: object) -> object:
     """An edit without the fields that it leaves empty."""
     if not isinstance(edit, dict):
         return edit
-    unused = ("search", "replace") if edit.get("content") and not edit.get("search") else ("content",)
-    return {name: value for name, value in edit.items() if name not in unused or (value and name == "replace")}
+    empty = ("search", "replace") if edit.get("content") else ("content",)
+    return {name: value for name, value in edit.items() if value or name not in empty}
 
 
 def anthropic_api(options: Options) -> Anthropic:

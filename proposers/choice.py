@@ -1,7 +1,7 @@
 """Whose turn it is: classes of ideas one after another, those that were kept more often coming round more often.
 
 A class stays for a few proposals, because its files are then read from the prompt cache. A bandit (Thompson sampling)
-finds no more in a simulation (dev/benchmarks/proposer.md), so the rule that can be read off the ledger stands.
+that does so too finds no more in a simulation (dev/benchmarks/proposer.md): the rule that the ledger explains stands.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ def turn(names: Sequence[str], history: Sequence[tuple[str, bool]], stay: int = 
 
 def next_class(rows: Sequence[Row], skip: Sequence[str] = ()) -> Choice:
     """The class that the next idea shall be of."""
-    names = [name for name in CLASSES if name not in skip]
+    names = [name for name in CLASSES if name not in skip] or CLASSES
     return turn(names, [(row.kind, row.state is State.KEPT) for row in rows if counted(row)], STAY)
 
 

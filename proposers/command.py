@@ -82,12 +82,14 @@ class Command:
 
     def _answer(self, context: Context, said: str, tree: Tree) -> str:
         """What it printed, or what it edited under the title that it printed."""
-        if tree == context.tree:
-            return said
         try:
-            told = json_object(said)
+            told = {**json_object(said), "by": "command"}
         except ProposalError:
-            told = {}
+            if tree == context.tree:
+                return said
+            told = {"by": "command"}
+        if tree == context.tree:
+            return json.dumps(told)
         edits = edits_between(context.tree, tree)
         files = sorted({edit["path"] for edit in edits})
         fields = {name for name in Proposal.model_fields} | {"class"}

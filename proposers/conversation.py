@@ -15,8 +15,10 @@ from proposers import messages, render
 from proposers.meter import Meter
 from proposers.reply import json_object
 
-OUTPUT_TOKENS = 16_000  # thinking included; a proposal of 300 lines is about 5,000
-PAUSES_SECONDS = (15, 30, 60, 120, 240, 480)  # after the SDK's own retries; under generate_next.py's time in all
+# Thinking included; a proposal of 300 lines is about 5,000 by itself.
+OUTPUT_TOKENS = {"low": 12_000, "medium": 16_000, "high": 32_000, "xhigh": 48_000, "max": 64_000}
+PAUSES_SECONDS = (1, 4, 15, 30, 60, 120, 240, 480)
+MOST_WAITED_SECONDS = 1_800  # in one conversation: well under what generate_next.py is given
 SHRUNK = (1.0, 0.6, 0.3)  # how much room the prompt takes after an overflow
 
 
@@ -35,9 +37,11 @@ class Conversation:
     sleep: Callable[[float], None] = time.sleep
     turns: list[dict[str, Any]] = field(default_factory=list)
     calls: list[int] = field(default_factory=list)
+    waited_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.prompt = self.write(SHRUNK[0])
+        self.output_tokens = OUTPUT_TOKENS[self.effort]
 
     def say(self, text: str) -> None:
         """The harness's next words."""
@@ -54,9 +58,10 @@ class Conversation:
                 return self._request(purpose)
             except messages.Wait as wait:
                 pause = next(pauses, None)
-                if pause is None:
-                    raise ProposerFailed(f"{wait}, {len(self.pauses) + 1} times") from wait
-                pause = max(pause, wait.seconds)
+                pause = None if pause is None else max(pause, wait.seconds)
+                if pause is None or self.waited_seconds + pause > MOST_WAITED_SECONDS:
+                    raise ProposerFailed(f"{wait}; gave up after {self.waited_seconds:g} s of pauses") from wait
+                self.waited_seconds += pause
                 note(f"{wait}; waiting {pause:g} s")
                 self.sleep(pause)
             except messages.Overflow as overflow:
@@ -65,18 +70,26 @@ class Conversation:
                     raise ProposerFailed(f"{overflow}, also with {SHRUNK[-1]:.0%} of the prompt") from overflow
                 note(f"{overflow}; asking with {room:.0%} of the prompt")
                 self.prompt = self.write(room)
+                self.turns.clear()  # an answer belongs to the prompt that it was given to
 
     def _request(self, purpose: str) -> dict[str, Any]:
-        request = messages.request(self.meter.model, self.effort, OUTPUT_TOKENS, self.prompt, self.turns, self.life)
+        request = messages.request(
+            self.meter.model, self.effort, self.output_tokens, self.prompt, self.turns, self.life
+        )
         characters, price = messages.characters(request), self.meter.price
-        at_most = price.at_most(render.tokens(characters), OUTPUT_TOKENS, self.life) if price else None
-        number = self.meter.reserve(purpose, self.trial, at_most, characters)
+        at_most = price.at_most(render.tokens(characters), self.output_tokens, self.life) if price else None
+        number = self.meter.reserve(purpose, self.kind, self.trial, at_most, characters)
         began = time.monotonic()
         try:
             answer = messages.send(self.client, request)
         except messages.Unheard as unheard:  # what it cost is not known: the reservation stands as its price
             self.meter.lose(number, at_most, time.monotonic() - began, str(unheard))
             raise unheard.wait from unheard
+        except messages.BadRequest as error:
+            self.meter.lose(number, 0.0, time.monotonic() - began, str(error), Outcome.FAILED)
+            if self.turns:  # what was said since is at fault, not the question
+                raise ProposerFailed(str(error)) from error
+            raise
         except (messages.Wait, messages.Overflow, NeedsPerson) as error:
             self.meter.lose(number, 0.0, time.monotonic() - began, str(error), Outcome.FAILED)
             raise
@@ -86,12 +99,13 @@ class Conversation:
         if answer.refusal:
             raise messages.Refusal(f"{self.meter.model} refused an idea of class {self.kind} ({answer.refusal})")
         self.calls.append(number)
-        if answer.text:
-            self.turns.append({"role": "assistant", "content": answer.content})
         if answer.stopped == "max_tokens":
-            raise ProposalError("bad_diff", f"the answer was cut off at {OUTPUT_TOKENS} tokens; expected a shorter one")
+            message = f"the answer was cut off at {self.output_tokens} tokens; expected a shorter one"
+            raise ProposalError("bad_diff", message)
         if answer.stopped == "model_context_window_exceeded":
             raise messages.Overflow("the answer outgrew the model's context")
+        if answer.text.strip():
+            self.turns.append({"role": "assistant", "content": answer.content})
         return json_object(answer.text)
 
 

@@ -5,6 +5,7 @@ and quoted as JSON, so that an order in a log reaches the reader as a string in 
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ TITLE_CHARACTERS, WHY_CHARACTERS = 90, 160
 LESSONS, LESSON_CHARACTERS = 10, 220
 LESSONS_EVERY = 10  # settled trials
 FACT = "lessons"  # in the ledger
+TAG = re.compile(r"[A-Z][0-9]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Returns:
 def quoted(text: str, limit: int = TITLE_CHARACTERS) -> str:
     """Untrusted text as a JSON string: bounded, one line, without words that look like a seed, no tag can be closed."""
     shown = one_line(without_long_numbers(text[: 4 * limit]), limit)
+    shown = shown.encode()[:limit].decode(errors="ignore")  # a token may be less than a letter of other scripts
     return json.dumps(shown, ensure_ascii=False).replace("<", "‹").replace(">", "›")
 
 
@@ -88,7 +91,8 @@ def ideas(rows: list[Row]) -> dict[str, str]:
     """The tags of ideas.md that proposals took up, each with its outcomes."""
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        if (tag := field_of(row, "idea")) and row.state.counts:
+        tag = field_of(row, "idea")  # of a row that may hold any text
+        if TAG.fullmatch(tag) and row.state.counts:
             found[tag].append(outcome(row))
     return {tag: "; ".join(outcomes[-2:]) for tag, outcomes in found.items()}
 

@@ -8,15 +8,16 @@ import json
 from collections.abc import Iterator
 from itertools import combinations
 
-from data.errors import NoProposal, ProposalError
+from data.errors import Exhausted, ProposalError
 from experiments.ledger import Row
+from experiments.novelty import MERGE
 from experiments.proposal import Proposal, edits_between
 from experiments.proposal import apply as applied
 from experiments.state import State
 from preflight.tree import Tree
 from proposers import Options
 from proposers.context import Context
-from proposers.reply import MERGE, read
+from proposers.reply import read
 
 CANDIDATES = 8  # the nearest misses
 
@@ -31,7 +32,7 @@ class Merge:
                 return read(json.dumps(united(context, one, other, tree)), context).to_json()
             except ProposalError:
                 continue  # they meet in the same lines, or it was tried
-        raise NoProposal("merge: no two near-misses that go together and are new")
+        raise Exhausted("merge: no two near-misses that go together and are new")
 
     def repair(self, message: str) -> str | None:
         return None

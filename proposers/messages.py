@@ -5,17 +5,20 @@ model. Refusal: the model will not answer. Unheard: it broke off while answering
 """
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import anthropic
 import httpx2
 
 from data.errors import CaddieError, NeedsPerson
+from experiments import key
 from experiments.prices import Tokens, cheapest_life, price_of
 from preflight.text import one_line
 from proposers.render import Prompt, schema
 
-SDK_RETRIES = 2  # its own, with half a second and more between them
+RETRIES = 0  # of the SDK: it would sleep as long as a server says, unseen and unbooked (proposers/conversation.py does)
+TIMEOUT = httpx2.Timeout(120.0, connect=10.0)  # between two events; a thinking model sends pings
 LONGEST_WAIT_SECONDS = 480.0  # of what a server may ask for
 HOUR, FIVE_MINUTES = "1h", "5m"
 WITHOUT_A_KEY = (
@@ -39,6 +42,10 @@ class Refusal(CaddieError):
     """The model will not answer this question."""
 
 
+class BadRequest(NeedsPerson):
+    """The API will not take the request as it is."""
+
+
 class Unheard(CaddieError):
     """The stream broke off; tokens were billed that nobody counted."""
 
@@ -59,11 +66,13 @@ class Answer:
     request_id: str
 
 
-def client(key: str) -> anthropic.Anthropic:
+def client(held: str) -> anthropic.Anthropic:
     """Raises NeedsPerson without a key."""
-    if not key:
+    if not held:
         raise NeedsPerson(WITHOUT_A_KEY)
-    return anthropic.Anthropic(api_key=key, auth_token=None, max_retries=SDK_RETRIES)
+    if problem := key.flaw(held):
+        raise NeedsPerson(problem)
+    return anthropic.Anthropic(api_key=held, auth_token=None, max_retries=RETRIES, timeout=TIMEOUT)
 
 
 def life(model: str, minutes_between: float) -> str:
@@ -110,17 +119,34 @@ def send(client: anthropic.Anthropic, request: dict[str, Any]) -> Answer:
         with client.messages.stream(**request) as stream:
             try:
                 message = stream.get_final_message()
-            except (anthropic.APIConnectionError, httpx2.HTTPError, ValueError, AssertionError) as error:
-                raise Unheard(Wait(f"the answer broke off: {_said(error)}")) from error
-            except anthropic.APIStatusError as error:  # an error event within the stream
-                raise Unheard(Wait(f"the answer broke off: {_said(error)}")) from error
-            if message.stop_reason is None:  # the SDK takes the end of the connection for the end of the answer
-                raise Unheard(Wait("the answer broke off: the stream ended before the message did"))
-            return _answer(message, stream.request_id or "")
+                if message.stop_reason is None:  # the SDK takes the end of the connection for the end of the answer
+                    raise Unheard(Wait("the answer broke off: the stream ended before the message did"))
+                return _answer(message, stream.request_id or "")
+            except BROKEN as error:
+                wait = Wait(f"the answer broke off: {_said(error)}")
+                unbilled = isinstance(error, anthropic.APIStatusError) and not _begun(stream)
+                raise (wait if unbilled else Unheard(wait)) from error
     except anthropic.APIStatusError as error:
         raise kind(error) from error
+    except anthropic.APITimeoutError as error:  # the request had left: it may be billed
+        raise Unheard(Wait(f"the API did not answer: {_said(error)}")) from error
     except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
         raise Wait(f"the API cannot be reached: {_said(error)}") from error
+
+
+# What reading a stream may raise: the network, an error event, and events that are not what the SDK's types say.
+BROKEN = (
+    *(anthropic.APIError, httpx2.HTTPError),
+    *(ValueError, AssertionError, AttributeError, IndexError, KeyError, TypeError),
+)
+
+
+def _begun(stream: anthropic.MessageStream[Any]) -> bool:
+    """Whether the model had started: an error event in its place costs nothing."""
+    try:
+        return stream.current_message_snapshot is not None
+    except AssertionError:
+        return False
 
 
 def kind(error: anthropic.APIStatusError) -> CaddieError:
@@ -145,12 +171,15 @@ def kind(error: anthropic.APIStatusError) -> CaddieError:
             return Wait(said, _retry_after(error))
         case status if status >= 500:
             return Wait(said, _retry_after(error))
-    return NeedsPerson(f"{said}; the request itself is at fault, and would be again: try another --model or --effort")
+    return BadRequest(f"{said}; the request itself is at fault, and would be again: try another --model or --effort")
 
 
 def _retry_after(error: anthropic.APIStatusError) -> float:
-    told = error.response.headers.get("retry-after", "")
-    return min(float(told), LONGEST_WAIT_SECONDS) if told.replace(".", "", 1).isdigit() else 0.0
+    try:
+        told = float(error.response.headers.get("retry-after", ""))
+    except ValueError:
+        return 0.0  # a date, or nonsense: our own pauses do
+    return min(max(told, 0.0), LONGEST_WAIT_SECONDS) if isfinite(told) else 0.0
 
 
 def _said(error: Exception) -> str:

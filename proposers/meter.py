@@ -40,7 +40,7 @@ class Meter:
         calls.settle_lost()
         return cls(calls, model, price, budget_usd, machine_dollars(ledger, profile), lock)
 
-    def reserve(self, purpose: str, trial: int, at_most: float | None, prompt_characters: int) -> int:
+    def reserve(self, purpose: str, kind: str, trial: int, at_most: float | None, prompt_characters: int) -> int:
         """Book the worst case; raises NoProposal if the budget does not hold it."""
         if self.budget_usd is not None and at_most is not None:
             spent = self.calls.spent_dollars() + self.machine_dollars
@@ -49,7 +49,7 @@ class Meter:
                     f"the budget of ${self.budget_usd:.2f} is used up: ${spent:.2f} are spent and the next call may "
                     f"cost ${at_most:.2f}; a higher --budget-usd goes on"
                 )
-        return self.calls.reserve(purpose, trial, self.model, at_most, prompt_characters)
+        return self.calls.reserve(purpose, kind, trial, self.model, at_most, prompt_characters)
 
     def settle(
         self, number: int, state: Outcome, tokens: Tokens, seconds: float, request_id: str, detail: str = ""

@@ -1,12 +1,13 @@
 """Numbers to the search, structure to the LLM, and now and then two near-misses in one."""
 
-from data.errors import NoProposal
+from data.errors import Exhausted
 from experiments.ledger import Row
 from experiments.state import State
 from proposers import Options, Proposer
 from proposers.anthropic_api import Anthropic
 from proposers.choice import Choice, counted, turn
 from proposers.context import Context
+from proposers.conversation import note
 from proposers.digest import field_of
 from proposers.merge import merge
 from proposers.search import search
@@ -36,9 +37,14 @@ class Mix:
         if len(last) == BETWEEN_MERGES and MERGED not in last:
             try:
                 return self._from(MERGED, context)
-            except NoProposal:
+            except Exhausted:
                 pass  # no pair: nothing is lost, the others go on
-        return self._from(self.choose(context).name, context)
+        chosen = self.choose(context).name
+        try:
+            return self._from(chosen, context)
+        except Exhausted as reason:
+            note(f"{reason}; the other proposer goes on")
+            return self._from(NUMBERS if chosen == STRUCTURE else STRUCTURE, context)
 
     def explain(self, context: Context, whole: bool) -> str:
         choice = self.choose(context)

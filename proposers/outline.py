@@ -33,6 +33,7 @@ OF_CLASS = {  # where an idea of a class usually lands
     "simplify": ("base/techniques.py", "base/overrides.py", "base/challenge.py", "base/runtime.py"),
 }
 SIGNATURE_CHARACTERS = 160
+TAGS_CHARACTERS = 60  # around each file
 
 
 @dataclass(frozen=True)
@@ -64,14 +65,19 @@ def select(tree: Tree, kind: str, rows: list[Row], room: int) -> Selection:
     common = stable([path for path in COMMON if path in python])
     others = stable([path for path in python if path not in common])
     outlines = {path: File(path, outline(python[path]), path in LOCKED) for path in others}
-    room -= sum(len(python[path]) for path in common) + sum(len(file.text) for file in outlines.values())
+    common = [path for path in common if len(python[path]) < room]
+    room -= sum(len(python[path]) for path in common)
+    for path in others:  # of a tree far larger than today's, the last are left out
+        room -= len(outlines[path].text) + TAGS_CHARACTERS
+        if room < 0:
+            del outlines[path]
     whole = []
     for path in others:
-        if path.startswith(OF_CLASS.get(kind, ())) and len(python[path]) <= room:
+        if path.startswith(OF_CLASS.get(kind, ())) and len(python[path]) + TAGS_CHARACTERS <= room:
             whole.append(path)
-            room -= len(python[path])
+            room -= len(python[path]) + TAGS_CHARACTERS
     return Selection(
-        outlines=[outlines[path] for path in others],
+        outlines=list(outlines.values()),
         common=[File(path, python[path]) for path in common],
         of_class=[File(path, python[path], path in LOCKED) for path in whole],
     )

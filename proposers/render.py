@@ -21,7 +21,7 @@ from proposers.digest import LESSON_CHARACTERS, LESSONS, digest, lessons_due, qu
 from proposers.outline import File, select
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
-CHARACTERS_PER_TOKEN = 3.0  # of code and English, on the safe side; `Calls` knows the true ratio after the first call
+CHARACTERS_PER_TOKEN = 2.5  # of code, on the safe side: models from Opus 4.7 on count about 30 % more than before
 PREFIX_TOKENS, REST_TOKENS = 60_000, 6_000
 MORE_FILES = 5
 

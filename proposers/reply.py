@@ -3,15 +3,15 @@
 import json
 import re
 
-from data.errors import ProposalError, ProposerFailed
+from data.errors import ProposalError
 from experiments import novelty
 from experiments.proposal import Proposal, apply, is_no_op
 from preflight import checks
+from preflight.text import one_line
 from proposers import Proposer, render
 from proposers.context import Context
 
 REPAIRS = 2
-MERGE = "merge"  # who unites two earlier changes (proposers/merge.py)
 MOST_OBJECTS = 100  # in one reply
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
 
@@ -34,7 +34,7 @@ def read(text: str, context: Context) -> Proposal:
     for row in context.rows:
         if row.fingerprint == name and row.state.counts:
             raise ProposalError("duplicate", f"this tree is {novelty.told(row)}; expected a new one")
-    if proposal.by != MERGE:  # what it unites was tried, and not together
+    if proposal.by != novelty.MERGE:
         novelty.require_unlike(novelty.change(tree, context.tree), context.rows)
     return proposal
 
@@ -80,7 +80,7 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
         except ProposalError as error:
             refused = error
     if not text:
-        raise ProposerFailed(f"no answer that applies: {refused}")
+        return json.dumps({"title": one_line(f"No answer that can be read: {refused}")})
     try:
         found = json_object(text)
     except ProposalError:

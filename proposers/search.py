@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
-from data.errors import NoProposal
+from data.errors import Exhausted
 from experiments.ledger import Row
 from experiments.proposal import edits_between
 from experiments.state import State
@@ -54,7 +54,7 @@ class Search:
             tree = edited(context.tree, values)
             if interval is None or fits(interval, tree, context.target.cap_bytes):
                 return self.proposal(context, values, tree, len(history))
-        raise NoProposal(f"search: nothing new that fits in {DRAWS} draws over {len(knobs)} knobs; widen their ranges")
+        raise Exhausted(f"search: nothing new that fits in {DRAWS} draws over {len(knobs)} knobs; widen their ranges")
 
     def proposal(self, context: Context, values: dict[Knob, Value], tree: Tree, seen: int) -> str:
         by = f"TPE over {seen} measured trials" if self.informed and seen > STARTUP else "a random draw"

@@ -54,12 +54,12 @@ def explain(proposer: Anthropic, context: Context, whole: bool) -> str:
         model=proposer.model,
         effort=proposer.effort,
         life=life,
-        minutes=context.profile.trial_minutes,
+        minutes=proposer.minutes_between(context),
         prefix_tokens=prefix,
         question_tokens=asked,
         characters_per_token=ratio,
         measured=f"as {len(done)} calls were billed" if done else "assumed; no call was billed yet",
-        cost=_cost(price, sum(prefix), asked, answer, life) if price else None,
+        cost=_cost(price, sum(prefix), asked, answer, life, OUTPUT_TOKENS[proposer.effort]) if price else None,
         answer_tokens=answer,
         prices_date=PRICES_DATE,
         spent=spent,
@@ -71,8 +71,8 @@ def explain(proposer: Anthropic, context: Context, whole: bool) -> str:
     )
 
 
-def _cost(price: Price, prefix: int, asked: int, answer: int, life: str) -> Cost:
+def _cost(price: Price, prefix: int, asked: int, answer: int, life: str, most: int) -> Cost:
     written = {"1h": Tokens(asked, write_1h=prefix, output=answer), "5m": Tokens(asked, write_5m=prefix, output=answer)}
     first = written.get(life, Tokens(asked + prefix, output=answer))
     later = Tokens(asked, read=prefix, output=answer) if life else first
-    return Cost(price.dollars(first), price.dollars(later), price.at_most(prefix + asked, OUTPUT_TOKENS, life))
+    return Cost(price.dollars(first), price.dollars(later), price.at_most(prefix + asked, most, life))

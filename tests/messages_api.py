@@ -17,7 +17,7 @@ from math import ceil
 from typing import Any
 
 KEY = "sk-ant-test-0123456789"
-MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-4-5")
+MODELS = ("claude-opus-5-5", "claude-sonnet-5-5", "claude-haiku-5-5")
 CHARACTERS_PER_TOKEN = 3.4
 LEAST_CACHED_TOKENS = 1024
 LOOK_BACK_BLOCKS = 20
@@ -50,15 +50,16 @@ class Reply:
     thinking: str = "Let me think."
     broken_after: int | None = None  # text events until the connection is cut
     error_event: str = ""  # a type of error within the stream, at its end
+    odd_event: str = ""  # an event that is not what the SDK's types say, at the start
     raw: bytes = b""  # instead of an answer
     hold: threading.Event | None = None  # the answer waits for it
     latency_seconds: float = 0.0
 
 
 def error(status: int, message: str = "", **headers: str) -> Reply:
-    """An error as the API words it; the SDK's own retries do not wait."""
+    """An error as the API words it."""
     made = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Reply(status=status, message=message or ERRORS[status], headers={"retry-after-ms": "1", **made})
+    return Reply(status=status, message=message or ERRORS[status], headers=made)
 
 
 class Invalid(Exception):
@@ -280,6 +281,8 @@ class _Handler(BaseHTTPRequestHandler):
         message = {"id": "msg_1", "type": "message", "role": "assistant", "model": request["model"], "content": []}
         self._event("message_start", message=message | {"stop_reason": None, "usage": {**usage, "output_tokens": 1}})
         self._event("ping")
+        if reply.odd_event:
+            self._event(reply.odd_event, index=7, delta={"type": "text_delta"})
         index = 0
         if reply.thinking and reply.stop_reason != "refusal":
             self._event(

@@ -8,7 +8,8 @@ import pytest
 from messages_api import Invalid, Reply, answered, error, validate
 from support import ROOT, context
 
-from data.errors import NeedsPerson, NoProposal, ProposerFailed
+from data.errors import NeedsPerson, NoProposal, ProposalError, ProposerFailed
+from experiments import api_check
 from experiments.calls import Calls, Outcome
 from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.prices import PRICES, PRICES_DATE, price_of
@@ -16,7 +17,7 @@ from experiments.proposal import Class, Proposal
 from experiments.state import State
 from preflight.tree import PLAIN, Source, read_folder
 from proposers import render
-from proposers.anthropic_api import EFFORTS, MODEL
+from proposers.anthropic_api import EFFORTS, MODEL, proposal
 from proposers.conversation import OUTPUT_TOKENS, PAUSES_SECONDS
 from proposers.meter import Meter
 from proposers.reply import next_proposal
@@ -67,7 +68,8 @@ def test_the_default_model_the_effort_and_all_prices_are_known_to_the_sdk():
     assert set(PRICES) <= known
     effort, _ = get_args(get_type_hints(anthropic.types.OutputConfigParam)["effort"])
     assert get_args(effort) == EFFORTS
-    assert price_of("claude-haiku-4-5-20251001") == PRICES["claude-haiku-4-5"]
+    assert price_of(f"{MODEL}-20260922") == PRICES[MODEL]
+    assert price_of("claude-none") is None
     assert PRICES_DATE >= "2026-11"
 
 
@@ -105,7 +107,7 @@ def test_no_sampling_parameter_leaves_and_the_effort_does(api, model, asker, vie
     assert request["stream"] is True
     assert request["thinking"] == {"type": "adaptive"}
     assert request["output_config"]["effort"] == "high"
-    assert request["max_tokens"] == OUTPUT_TOKENS
+    assert request["max_tokens"] == OUTPUT_TOKENS["high"]
     with pytest.raises(Invalid, match="temperature"):
         validate({**request, "temperature": 0.5})
     with pytest.raises(Invalid, match="4 blocks"):
@@ -204,22 +206,33 @@ def test_a_tag_that_is_none_and_extra_fields_do_not_spoil_a_proposal(model, aske
 
 @pytest.mark.parametrize("status", [429, 500, 529])
 def test_what_may_pass_is_waited_for_with_a_growing_pause_that_shows(api, model, asker, view, capfd, status):
-    model.answers = [error(status, "not now")] * 7 + [GOOD]  # the SDK tries three times by itself
+    model.answers = [error(status, "not now")] * 2 + [GOOD]
     proposer = asker()
     assert Proposal.parse(next_proposal(proposer, view())).title == "two"
     assert proposer.paused == list(PAUSES_SECONDS[:2])
     notes = [line for line in capfd.readouterr().err.splitlines() if line.startswith("note: ")]
     assert len(notes) == 2
-    assert f"{status}: not now; waiting 15 s" in notes[0]
+    assert f"{status}: not now; waiting 1 s" in notes[0]
     assert [call.state for call in calls(view())] == [Outcome.FAILED, Outcome.FAILED, Outcome.DONE]
     assert [call.dollars for call in calls(view())][:2] == [0.0, 0.0]
 
 
 def test_the_servers_own_wish_is_a_longer_pause(model, asker, view):
-    model.answers = [error(429, "slow down", retry_after="77")] * 3 + [GOOD]
+    wishes = ["77", "1e9", "-5", "inf", "\u00b2", "Wed, 21 Oct 2026 07:28:00 GMT"]
+    model.answers = [
+        error(429, "slow down", retry_after=wish.encode("latin-1").decode("latin-1")) for wish in wishes
+    ] + [GOOD]
     proposer = asker()
     next_proposal(proposer, view())
-    assert proposer.paused == [77.0]
+    assert proposer.paused == [77.0, 480.0, *PAUSES_SECONDS[2:6]]
+
+
+def test_a_server_that_asks_for_too_much_is_left_alone(model, asker, view):
+    model.answers = [error(429, "slow down", retry_after="480")]
+    proposer = asker()
+    with pytest.raises(ProposerFailed, match="gave up after 1440 s of pauses"):
+        next_proposal(proposer, view())
+    assert proposer.paused == [480.0] * 3
 
 
 def test_no_network_ends_after_all_pauses(api, asker, view, monkeypatch):
@@ -301,6 +314,7 @@ def test_an_answer_that_is_cut_off_is_asked_for_again(model, asker, view):
     [
         Reply(GOOD, broken_after=0),
         Reply(GOOD, error_event="overloaded_error"),
+        Reply(GOOD, odd_event="content_block_delta"),
         Reply(
             raw=b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\nevent: message_start\ndata: {nonsense\n\n"
         ),
@@ -314,6 +328,56 @@ def test_a_stream_that_breaks_is_booked_at_its_worst_case(model, asker, view, br
     lost, done = calls(view())
     assert lost.state is Outcome.LOST
     assert lost.dollars == lost.reserved_dollars > done.dollars
+
+
+def test_an_error_before_the_first_word_costs_nothing(model, asker, view):
+    event = {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    model.answers = [Reply(raw=head + f"event: error\ndata: {json.dumps(event)}\n\n".encode()), GOOD]
+    assert Proposal.parse(next_proposal(asker(), view())).title == "two"
+    first, _ = calls(view())
+    assert (first.state, first.dollars) == (Outcome.FAILED, 0.0)
+
+
+@pytest.mark.parametrize("answer", [Reply("x" * 200_000), "no JSON at all", Reply("  ", thinking="")])
+def test_three_answers_that_cannot_be_read_are_a_row_and_no_failure(api, model, asker, view, answer):
+    model.answers = [answer]
+    text = next_proposal(asker(), view())
+    assert len(api.requests) == 3
+    with pytest.raises(ProposalError):
+        Proposal.parse(text)
+
+
+@pytest.mark.parametrize("held", ["\u2026", "sk-a\nsk-b", "sk a", "\x1b[2J"])
+def test_what_cannot_be_a_key_is_one_line_that_does_not_repeat_it(api, asker, view, monkeypatch, held):
+    monkeypatch.setenv("ANTHROPIC_API_KEY", held)
+    with pytest.raises(NeedsPerson, match="ANTHROPIC_API_KEY is no key") as raised:
+        next_proposal(asker(), view())
+    assert held not in str(raised.value)
+    assert "is no key" in api_check.problem(held, MODEL)
+    assert not api.requests
+
+
+def test_a_bad_request_in_a_repair_is_no_reason_to_end_the_night(model, asker, view):
+    model.answers = [UNMATCHABLE, error(400, "thinking blocks are bound")]
+    with pytest.raises(ProposerFailed, match="are bound"):
+        next_proposal(asker(), view())
+
+
+def test_a_gateways_name_of_a_model_does_not_spoil_its_proposals(view):
+    found = proposal(json.loads(GOOD), "a" * 40, "anthropic/claude-opus-5-5-v1:0")
+    assert Proposal.parse(json.dumps(found)).by == "anthropic-claude-opus-5-5-v1-0"
+
+
+def test_an_edit_that_says_two_things_is_refused_as_a_whole(model, asker, view):
+    both = {"path": "base/optim/schedule.py", "search": LINE, "replace": LINE + "T = 1\n", "content": "T = 2\n"}
+    model.answers = [answered(edits=[both]), GOOD]
+    assert Proposal.parse(next_proposal(asker(), view())).title == "two"
+
+
+def test_infinite_hopes_are_repaired(model, asker, view):
+    model.answers = [GOOD.replace("-0.01", "1e999"), GOOD]
+    assert Proposal.parse(next_proposal(asker(), view())).expected_delta_bpb == -0.01
 
 
 def test_a_budget_stops_before_it_is_passed(api, model, asker, view):
