@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
+from math import exp
 
 PRICES_DATE = "2026-11-21"  # as listed on platform.claude.com/docs/en/about-claude/pricing and the models' own pages
 MILLION = 1_000_000
 LIFE_MINUTES = {"5m": 5.0, "1h": 60.0}  # of a cache entry; every read starts it anew
-SAFE_SHARE = 0.8  # of a life: calls that far apart on average still meet the entry nearly always
 REWRITTEN = 0.05  # of the prefix, on average per call: a keep changes base/ from the changed file on
 
 
@@ -85,8 +85,11 @@ def cheapest_life(price: Price, minutes_between: float) -> str:
 
 
 def prefix_price(price: Price, life: str, minutes_between: float) -> float:
-    """Expected dollars of a million prefix tokens in one call: read while the entry lives, else written again."""
+    """Expected dollars of a million prefix tokens in one call: read while the entry lives, else written again.
+
+    The distance varies as the length of trials does (one to seven measurements): taken as exponential about its mean.
+    """
     if not life:
         return price.input
-    met = minutes_between < SAFE_SHARE * LIFE_MINUTES[life]
-    return (1 - REWRITTEN) * price.read + REWRITTEN * price.write(life) if met else price.write(life)
+    met = 1 - exp(-LIFE_MINUTES[life] / minutes_between)
+    return met * (price.read + REWRITTEN * price.write(life)) + (1 - met) * price.write(life)

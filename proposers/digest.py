@@ -1,7 +1,7 @@
 """What was tried, in a fixed number of words: the same size after ten trials and after a thousand.
 
-All text of rows came from an LLM or from a program that it wrote. It is cut, put on one line, robbed of long numbers
-and quoted as JSON, so that an order in a log reaches the reader as a string in a field.
+All text of rows came from an LLM or from a program that it wrote. It is cut, put on one line and quoted as JSON, so that
+an order in a log reaches the reader as a string in a field; what a program said also loses long numbers, possibly seeds.
 """
 
 import json
@@ -17,7 +17,7 @@ from typing import Any
 from experiments.ledger import Ledger, Row
 from experiments.novelty import told as outcome
 from experiments.state import State
-from preflight.text import one_line, without_long_numbers
+from preflight.text import one_line
 from proposers.choice import CLASSES
 from proposers.context import Context
 
@@ -42,8 +42,8 @@ class Returns:
 
 
 def quoted(text: str, limit: int = TITLE_CHARACTERS) -> str:
-    """Untrusted text as a JSON string: bounded, one line, without words that look like a seed, no tag can be closed."""
-    shown = one_line(without_long_numbers(text[: 4 * limit]), limit)
+    """Untrusted text as a JSON string: bounded, on one line, and no tag can be closed in it."""
+    shown = one_line(text[: 4 * limit], limit)
     shown = shown.encode()[:limit].decode(errors="ignore")  # a token may be less than a letter of other scripts
     return json.dumps(shown, ensure_ascii=False).replace("<", "‹").replace(">", "›")
 

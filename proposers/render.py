@@ -15,6 +15,7 @@ import jinja2
 
 from preflight import limits
 from preflight.boundary import LOCKED
+from preflight.text import without_long_numbers
 from preflight.tree import Tree
 from proposers.context import Context
 from proposers.digest import LESSON_CHARACTERS, LESSONS, digest, lessons_due, quoted
@@ -104,5 +105,5 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
         autoescape=False,  # prompts are no HTML; what is untrusted is quoted (proposers/digest.py)
     )
-    made.filters["quoted"] = quoted
+    made.filters |= {"quoted": quoted, "without_long_numbers": without_long_numbers}
     return made

@@ -143,13 +143,13 @@ def test_an_outline_names_what_a_module_offers():
 
 
 def test_orders_in_a_log_reach_the_model_as_a_short_quoted_string(view):
-    rows = [row(1, State.CRASH, title=ORDER, detail=ORDER), row(2, State.PROPOSED, title=ORDER)]
+    rows = [row(1, State.CRASH, title="x", detail="seed 123456789 " + ORDER), row(2, State.PROPOSED, title=ORDER)]
     rows += [row(3, title=ORDER, delta_bpb=-0.01), row(4, State.KEPT, title=ORDER, delta_bpb=-0.01)]
     question = render.prompt(view(rows), "optimiser").question
     headings = [line for line in question.splitlines() if line.startswith("#")]
     assert headings.count("# The question") == 1
     assert "</file>" not in question
-    assert "123456789" not in question
+    assert not [line for line in question.splitlines() if "message: " in line and "123456789" in line]
     for line in question.splitlines():
         if "IGNORE ALL" in line:
             *_, told = line.split(": ", 1)
@@ -234,7 +234,7 @@ def test_what_is_kept_comes_round_more_often():
 
 def test_the_cheaper_cache_life_follows_the_distance():
     price = PRICES["claude-opus-5-5"]
-    assert [cheapest_life(price, minutes) for minutes in (1, 3, 6, 22, 45, 90)] == ["5m", "5m", "1h", "1h", "1h", ""]
+    assert [cheapest_life(price, minutes) for minutes in (1, 3, 6, 22, 45, 90)] == ["5m", "1h", "1h", "1h", "1h", ""]
     for minutes in (1, 6, 22, 90):
         best = prefix_price(price, cheapest_life(price, minutes), minutes)
         assert best == min(prefix_price(price, life, minutes) for life in ("5m", "1h", ""))
