@@ -1,7 +1,7 @@
 """What was tried, in a fixed number of words: the same size after ten trials and after a thousand.
 
-All text of rows came from an LLM or from a program that it wrote. It is cut, put on one line and quoted as JSON, so that
-an order in a log reaches the reader as a string in a field; what a program said also loses long numbers, possibly seeds.
+All text of rows came from an LLM or from a program that it wrote. It is cut, put on one line and quoted as JSON, so
+that an order in a log reaches the reader as a string in a field. What a program said also loses long numbers: seeds.
 """
 
 import json
