@@ -35,7 +35,7 @@ class Report:
 
 def static(tree: Tree, parent: Tree | None) -> list[Finding]:
     """The tiers that run nothing: boundary (against a parent) and syntax."""
-    return (boundary.check_tree(tree, parent) if parent is not None else []) or syntax.check(tree)
+    return (boundary.check_tree(tree, parent) if parent is not None else []) or syntax.check(tree, parent)
 
 
 def run(tree: Tree, parent: Tree | None, target: Target, corpus: Corpus, folder: Path, level: str) -> Report:

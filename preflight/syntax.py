@@ -1,6 +1,7 @@
 """Does every file parse, and does every import of base/ resolve inside the tree?"""
 
 import ast
+import warnings
 from collections.abc import Container
 from functools import lru_cache
 
@@ -9,7 +10,8 @@ from preflight.finding import Finding
 from preflight.tree import PLAIN, Tree
 
 
-def check(tree: Tree) -> list[Finding]:
+def check(tree: Tree, parent: Tree | None = None) -> list[Finding]:
+    """Findings of every file; what the parent has as well is not compiled once more."""
     findings: list[Finding] = []
     modules: dict[str, str] = {}
     for path in sorted(tree):
@@ -21,15 +23,20 @@ def check(tree: Tree) -> list[Finding]:
         elif len(source.content) > limits.FILE_BYTES:
             findings.append(Finding("static", path, f"{len(source.content)} bytes", f"at most {limits.FILE_BYTES}"))
         else:
-            findings += check_source(path, source.content, modules)
+            known = parent is not None and parent.get(path) == source
+            findings += check_source(path, source.content, modules, known)
     if "base.__main__" not in modules:
         findings.append(Finding("static", "base/__main__.py", "no such file", "the program's entry"))
     return findings
 
 
-def check_source(path: str, content: bytes, modules: Container[str]) -> list[Finding]:
+def check_source(path: str, content: bytes, modules: Container[str], known: bool = False) -> list[Finding]:
     try:
         tree = parse(content)
+        if not known:  # the parser lets pass what the compiler does not: an argument given twice, a lost return
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", SyntaxWarning)
+                compile(content, path, "exec", dont_inherit=True)
     except SyntaxError as error:
         return [Finding("static", path, error.msg, "Python that parses", error.lineno or 0)]
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, bad UTF-8, nesting beyond the parser

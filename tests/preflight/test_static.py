@@ -70,6 +70,9 @@ def test_syntax_names_the_line_and_unresolved_imports():
     assert syntax.check(BASE) == []
     (finding,) = syntax.check(changed("base/train.py", b"x = 1\ndef f(:\n"))
     assert (finding.path, finding.line) == ("base/train.py", 2)
+    for twice in (b"f(a=1, a=2)\n", b"return 1\n", b"def f(a, a): ...\n"):  # what only the compiler sees
+        (finding,) = syntax.check(changed("base/new.py", twice), BASE)
+        assert (finding.rule, finding.line) == ("static", 1)
     (finding,) = syntax.check(changed("base/new.py", b"from base.model.nothing import x\n"))
     assert "base.model.nothing" in finding.got
     (finding,) = syntax.check(changed("base/new.py", b"from . import x\n"))
