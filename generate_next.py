@@ -1,5 +1,6 @@
 """Print the next proposal as JSON, or one line on stderr that says why there is none."""
 
+import gc
 import os
 import shlex
 import sys
@@ -37,6 +38,7 @@ def main(
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
     """One proposal out. Example: python generate_next.py --run demo --proposer anthropic --dry-run"""
+    gc.disable()  # a second's work on large syntax trees, which would be walked again and again
     unreadable()
     die_with_parent(int(os.environ.get("CADDIE_PARENT", 0)))
     options = Options(

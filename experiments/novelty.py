@@ -22,12 +22,28 @@ MERGE = "merge"  # who unites two earlier changes (proposers/merge.py): tried be
 ALIKE = 0.8  # Jaccard index of two sets of changed lines
 LEAST_LINES = 5  # in a smaller change one line or one number is the idea
 SHOWN_HEX = 12
+NAMES = 1 << 160
 
 
-def fingerprint(tree: Tree) -> str:
-    """One name for all trees that differ in nothing but comments and layout."""
-    files = "\n".join(f"{path} {_syntax(tree[path].content)}" for path in sorted(tree))
-    return hashlib.sha256(files.encode()).hexdigest()[:40]
+def fingerprint(tree: Tree, parent: Tree | None = None, known: str | None = None) -> str:
+    """One name for all trees that differ in nothing but comments and layout: the sum of their files' hashes.
+
+    With a parent whose name is `known`, only the files between the two are read: what goes is taken off, what comes
+    added.
+    """
+    if parent is None or known is None:
+        parent, known = {}, "0"
+    changed = [path for path in tree.keys() | parent.keys() if tree.get(path) != parent.get(path)]
+    total = int(known, 16) + _sum(tree, changed) - _sum(parent, changed)
+    return f"{total % NAMES:040x}"
+
+
+def _sum(tree: Tree, paths: list[str]) -> int:
+    return sum(_hash(f"{path} {_syntax(tree[path].content)}") for path in paths if path in tree)
+
+
+def _hash(text: str) -> int:
+    return int(hashlib.sha256(text.encode()).hexdigest(), 16)
 
 
 @lru_cache(maxsize=1024)

@@ -187,7 +187,7 @@ def nearest_lines(search: str, text: str) -> str:
     """Where the file comes closest to the first line of a search text that does not match."""
     wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
     lines = text.splitlines()
-    near = difflib.get_close_matches(wanted, [line.strip() for line in lines], n=1, cutoff=0.3)
+    near = difflib.get_close_matches(wanted, [line.strip() for line in lines], n=1, cutoff=0.5)
     if not near:
         return f"nothing like {one_line(wanted, 80)!r} is there"
     number = next(i for i, line in enumerate(lines, start=1) if line.strip() == near[0])

@@ -96,7 +96,8 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     sources = apply(proposal, before)
     tree = bench.workspace.write(sources, parent)
     added, removed = changed_lines(sources, before)
-    name = novelty.fingerprint(sources)
+    incumbent = bench.ledger.with_commit(parent)
+    name = novelty.fingerprint(sources, before, incumbent.fingerprint if incumbent else None)
     earlier = bench.ledger.with_tree(tree, name)
     counts = {"lines_added": added, "lines_removed": removed, "net_code_lines": net_code_lines(sources, before)}
     changed, others = novelty.change(sources, before), bench.ledger.rows()[:-1]

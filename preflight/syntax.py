@@ -11,32 +11,33 @@ from preflight.tree import PLAIN, Tree
 
 
 def check(tree: Tree, parent: Tree | None = None) -> list[Finding]:
-    """Findings of every file; what the parent has as well is not compiled once more."""
+    """Findings of every file; a file of a parent that was checked need not be read again while no module has gone."""
     findings: list[Finding] = []
     modules: dict[str, str] = {}
     for path in sorted(tree):
         if (other := modules.setdefault(module_name(path), path)) != path:
             findings.append(Finding("static", path, f"a second {module_name(path)}", f"one module of a name: {other}"))
+    known = parent if parent is not None and {module_name(path) for path in parent} <= modules.keys() else {}
     for path, source in tree.items():
+        if known.get(path) == source:
+            continue
         if source.mode != PLAIN or not path.endswith(".py"):
             findings.append(Finding("static", path, f"mode {source.mode}", "a plain .py file"))
         elif len(source.content) > limits.FILE_BYTES:
             findings.append(Finding("static", path, f"{len(source.content)} bytes", f"at most {limits.FILE_BYTES}"))
         else:
-            known = parent is not None and parent.get(path) == source
-            findings += check_source(path, source.content, modules, known)
+            findings += check_source(path, source.content, modules)
     if "base.__main__" not in modules:
         findings.append(Finding("static", "base/__main__.py", "no such file", "the program's entry"))
     return findings
 
 
-def check_source(path: str, content: bytes, modules: Container[str], known: bool = False) -> list[Finding]:
+def check_source(path: str, content: bytes, modules: Container[str]) -> list[Finding]:
     try:
         tree = parse(content)
-        if not known:  # the parser lets pass what the compiler does not: an argument given twice, a lost return
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", SyntaxWarning)
-                compile(content, path, "exec", dont_inherit=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            compile(content, path, "exec", dont_inherit=True)  # sees what a parser lets pass: an argument given twice
     except SyntaxError as error:
         return [Finding("static", path, error.msg, "Python that parses", error.lineno or 0)]
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, bad UTF-8, nesting beyond the parser

@@ -30,7 +30,7 @@ def read(text: str, context: Context) -> Proposal:
         raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
     for finding in checks.static(tree, context.tree):
         raise ProposalError(finding.rule, str(finding))
-    name = novelty.fingerprint(tree)
+    name = novelty.fingerprint(tree, context.tree, context.incumbent.fingerprint if context.incumbent else None)
     for row in context.rows:
         if row.fingerprint == name and row.state.counts:
             raise ProposalError("duplicate", f"this tree is {novelty.told(row)}; expected a new one")

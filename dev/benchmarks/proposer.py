@@ -6,6 +6,7 @@ Every second answer cannot be applied, every tenth repeats an earlier one. Trees
 are drawn, about one trial in ten is kept and moves base/. The clock of the server's cache is set; ours is not.
 """
 
+import gc
 import os
 import platform
 import random
@@ -112,7 +113,8 @@ def started(root: Path) -> Bench:
     bench = open_bench(root, "bench", "pocket", lambda *_: None, "none")
     start = bench.workspace.best()
     number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
-    bench.ledger.update(number, tree=bench.workspace.tree_of(start))
+    name = novelty.fingerprint(bench.workspace.read(start))
+    bench.ledger.update(number, tree=bench.workspace.tree_of(start), fingerprint=name)
     settle(bench, number, None, State.BASELINE, [], val_bpb=1.94, artifact_bytes=229_000)
     return bench
 
@@ -132,6 +134,8 @@ def night(trials: int, minutes: float, seed: int) -> dict[str, Any]:
             now[0] += 60 * minutes
             for remembered in (syntax.parse, novelty._syntax, render._environment):
                 remembered.cache_clear()  # every proposal has a process of its own
+            gc.collect()
+            gc.disable()  # as generate_next.py does
             began, git[0] = time.perf_counter(), 0.0
             context = gather(bench.workspace.root, "bench", "none")
             tier = replace(context.profile.tier, expected_minutes=minutes / 1.8)
@@ -141,6 +145,7 @@ def night(trials: int, minutes: float, seed: int) -> dict[str, Any]:
             waited = sum(call.seconds or 0.0 for call in Calls(bench.ledger).rows() if call.trial == len(context.rows))
             tried(bench, text, rng)
             controller.append(1000 * (time.perf_counter() - began - git[0] - waited))
+            gc.enable()
         found = measured(bench, controller)
         bench.close()
         return {"minutes": minutes, **found}

@@ -187,6 +187,15 @@ def test_a_tree_is_known_by_its_syntax():
     assert novelty.fingerprint(changed(BASE, ("base/optim/muon.py", "import torch\n", "def (\n"))) != ""
 
 
+def test_a_name_by_the_difference_is_the_name_by_the_whole():
+    without = {path: source for path, source in BASE.items() if path != "base/optim/mousse.py"}
+    moved = {**without, "base/new.py": BASE["base/optim/mousse.py"]}
+    for tree in (BASE, without, moved, changed(moved, LINES)):
+        for parent in (BASE, moved):
+            assert novelty.fingerprint(tree, parent, novelty.fingerprint(parent)) == novelty.fingerprint(tree)
+    assert len({novelty.fingerprint(tree) for tree in (BASE, without, moved)}) == 3
+
+
 def test_the_same_tree_is_refused_with_the_earlier_result(view):
     earlier = tried(1, tuple(LINES), delta=0.0031)
     again = json.loads(earlier.proposal) | {"title": "new words"}
