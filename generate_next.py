@@ -12,7 +12,7 @@ import typer
 from data.errors import CaddieError, NeedsPerson, NoProposal
 from preflight.process_tree import die_with_parent, unreadable
 from preflight.text import one_line
-from proposers import PROPOSERS, Options, preview, proposer
+from proposers import PROPOSERS, Options, explained, proposer
 from proposers.context import gather
 from proposers.reply import next_proposal
 
@@ -47,7 +47,7 @@ def main(
     try:
         made, context = proposer(proposer_name, options), gather(root, run, level)
         if dry_run or explain:
-            print(preview(made, context, whole=dry_run))
+            print(explained(made, context, whole=dry_run))
         else:
             print(next_proposal(made, context))
     except CaddieError as error:

@@ -52,7 +52,7 @@ class Explains(Protocol):
         """Why this class and parent with what was tried; `whole`: the prompt itself, its tokens and cost."""
 
 
-def preview(made: Proposer, context: Context, whole: bool) -> str:
+def explained(made: Proposer, context: Context, whole: bool) -> str:
     """What a proposer would do, without doing it; raises NoProposal for one that cannot say."""
     if not isinstance(made, Explains):
         raise NoProposal("--dry-run and --explain are for --proposer anthropic and mix; the others have no prompt")

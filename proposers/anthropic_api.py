@@ -13,7 +13,7 @@ from typing import Any
 from data.errors import Exhausted, NoProposal, ProposalError, ProposerFailed
 from experiments import key
 from experiments.proposal import Proposal
-from proposers import Options, messages, render, told
+from proposers import Options, messages, preview, render
 from proposers.choice import Choice, next_class
 from proposers.context import Context
 from proposers.conversation import PAUSES_SECONDS, Conversation, note
@@ -63,7 +63,7 @@ class Anthropic:
 
     def explain(self, context: Context, whole: bool) -> str:
         """For a person: why this class and parent, what was tried; `whole`: the prompt, its tokens, what it costs."""
-        return told.explain(self, context, whole)
+        return preview.explain(self, context, whole)
 
     def propose(self, context: Context) -> str:
         self.context = context

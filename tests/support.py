@@ -6,13 +6,8 @@ from pathlib import Path
 
 from data.fineweb import VARIANTS, Variant
 from experiments.judge import RULES, Noise
-from experiments.ledger import Row
-from experiments.state import State
 from experiments.tiers import PROFILES, Profile, Tier
 from preflight.phases import Target
-from preflight.tree import Tree
-from preflight.walls import available_levels
-from proposers.context import Context
 
 VARIANTS["tinyweb"] = Variant("org/tiny", "fineweb10B_tiny", 1024, scored_tokens=20_480, train_shards=3)
 
@@ -35,24 +30,6 @@ TINY = Tier(
     expected_minutes=0.1,
 )
 PROFILES["tiny"] = Profile(TINY, "tiny", gpus=0, dollars_per_hour=0.0)
-
-
-def context(tree: Tree, rows: list[Row] = (), folder: Path = Path("proposer"), profile="pocket", **fields) -> Context:
-    """A proposer's view of a run that is nowhere on disk but for `folder`."""
-    values = {
-        "run": "night",
-        "level": available_levels()[0],
-        "folder": folder,
-        "profile": PROFILES[profile],
-        "program": "the brief",
-        "parent": "a" * 40,
-        "tree": tree,
-        "incumbent": next((row for row in rows if row.state is State.BASELINE), None),
-        "rows": list(rows),
-        "noise": PROFILES[profile].tier.expected_noise,
-        "seeds": 3,
-    }
-    return Context(**values | fields)
 
 
 def git(root: Path, *arguments: str) -> str:

@@ -1,22 +1,18 @@
 """Doctor's lines: green where all is there, and red with what to type for each thing that is taken away."""
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from support import ROOT, git
 
+from experiments.asking import PROPOSERS
 from experiments.doctor import BAD, GOOD, NOTE, Order, examine
-from experiments.loop import PROPOSERS
 from experiments.tiers import PROFILES
 from preflight.walls import available_levels
 from proposers import PROPOSERS as KNOWN
@@ -237,42 +233,19 @@ def test_proposer(repo):
     assert PROPOSERS == tuple(KNOWN)
 
 
-@contextmanager
-def messages_api(status: int):
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-        def do_GET(self):
-            asked.append((self.path, self.headers["x-api-key"]))
-            body = json.dumps({"data": []}).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    asked: list = []
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
-    server.shutdown()
-    server.server_close()
-
-
-def test_key(order, monkeypatch):
+def test_key(order, api, monkeypatch):
     order = replace(order, proposer="anthropic")
+    assert lines(order)["key"].state == GOOD
+    assert not api.requests  # nothing that costs
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "another")
+    line = lines(order)["key"]
+    assert (line.state, line.type_this) == (BAD, "export ANTHROPIC_API_KEY=…, or --proposer auto, which needs none")
+    assert "401" in line.found
+    monkeypatch.delenv("ANTHROPIC_API_KEY")
     assert lines(order)["key"].found == "not set"
-    monkeypatch.setenv("ANTHROPIC_API_KEY", "secret-key")
-    with messages_api(401) as (url, _):
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-        line = lines(order)["key"]
-        assert (line.state, line.type_this) == (BAD, "export ANTHROPIC_API_KEY=…")
-        assert "401" in line.found
-    assert lines(order)["key"].state == BAD  # nobody answers any more
-    with messages_api(200) as (url, asked):
-        monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
-        assert lines(order)["key"].state == GOOD
-        assert asked == [("/v1/models", "secret-key")]
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "another")
+    monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://127.0.0.1:9")
+    assert lines(order)["key"].state == BAD  # nobody answers
 
 
 def test_price_counts_trials_or_hours_whichever_ends_first(order):

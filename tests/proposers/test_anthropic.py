@@ -6,7 +6,8 @@ from typing import get_args, get_type_hints
 import anthropic
 import pytest
 from messages_api import Invalid, Reply, answered, error, validate
-from support import ROOT, context
+from proposing import context
+from support import ROOT
 
 from data.errors import NeedsPerson, NoProposal, ProposalError, ProposerFailed
 from experiments import api_check

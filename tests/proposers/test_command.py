@@ -6,7 +6,8 @@ import sys
 import threading
 
 import pytest
-from support import ROOT, context
+from proposing import context
+from support import ROOT
 
 from data.errors import NoProposal, ProposalError, ProposerFailed
 from experiments.proposal import Proposal, apply

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 from messages_api import Reply
-from support import ROOT, context
+from proposing import context
+from support import ROOT
 
 from data.errors import NoProposal, ProposalError
 from experiments import novelty

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, context
+from proposing import context
+from support import ROOT
 
 from data.errors import NoProposal, ProposalError
 from experiments.proposal import Proposal, apply, changed_lines

@@ -6,8 +6,8 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import proposing
 import pytest
-import support
 from support import ROOT
 
 from base.config import Config
@@ -29,7 +29,7 @@ BASE = read_folder(ROOT)
 
 
 def context(rows=(), tree=BASE, run="night") -> Context:
-    return support.context(tree, rows, run=run)
+    return proposing.context(tree, rows, run=run)
 
 
 def row(number: int, knobs: dict, val_bpb: float | None, state=State.DISCARDED) -> Row:
