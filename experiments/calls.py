@@ -1,17 +1,18 @@
 """Every call of an LLM as a row: reserved at its worst case before it is sent, settled at its real cost after."""
 
 import fcntl
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import TextIO
 
 from experiments.ledger import Ledger, Row, now
 from experiments.prices import LIFE_MINUTES, Tokens
+from experiments.proposal import part_of
 from experiments.state import State
 
 LOCK = "proposer.lock"  # beside the ledger; held by the process that asks
@@ -56,8 +57,17 @@ class Call:
     settled_at: str | None
 
     @property
+    def written_tokens(self) -> int:
+        return self.write_5m_tokens + self.write_1h_tokens
+
+    @property
     def prompt_tokens(self) -> int:
-        return self.fresh_tokens + self.write_5m_tokens + self.write_1h_tokens + self.read_tokens
+        return self.fresh_tokens + self.written_tokens + self.read_tokens
+
+    @property
+    def booked_dollars(self) -> float | None:
+        """What it cost, or may still cost; None where no price is known."""
+        return self.reserved_dollars if self.dollars is None else self.dollars
 
 
 COLUMNS = [column.name for column in fields(Call)]
@@ -137,8 +147,8 @@ class Calls:
         """Proposals that were paid for and that no trial has told anything about, oldest first: of the last few."""
         known = [call.proposal for call in self.rows() if call.proposal][-MEMORY:]
         for proposal in known:
-            edits = edits_of(proposal)
-            tried = [row for row in rows if edits_of(row.proposal) == edits]
+            edits = part_of(proposal, "edits")
+            tried = [row for row in rows if part_of(row.proposal, "edits") == edits]
             told = any(row.state.counts for row in tried)
             if not told and sum(row.state is State.INFRA for row in tried) < ONCE_MORE:
                 yield proposal
@@ -164,14 +174,6 @@ def settle_lost(ledger: Ledger) -> int:
         return Calls(ledger).settle_lost()
 
 
-def edits_of(proposal: str) -> object:
-    """The edits of a row's proposal, which may be any text."""
-    try:
-        return json.loads(proposal)["edits"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
 @dataclass(frozen=True)
 class Share:
     """How much of the prompts came from the cache, over calls that followed the one before at a like distance."""
@@ -186,12 +188,12 @@ class Share:
 def cache_shares(calls: list[Call]) -> Iterator[Share]:
     """Calls by the minutes since the one before: within 5, within an hour, later; the very first by itself."""
     done = [call for call in calls if call.state is Outcome.DONE]
-    groups: dict[str, list[Call]] = {"the first call": done[:1], "within 5 min": [], "within 1 h": [], "later": []}
+    limits = {f"within {name}": minutes for name, minutes in LIFE_MINUTES.items()} | {"later": inf}
+    groups: dict[str, list[Call]] = {"the first call": done[:1], **{name: [] for name in limits}}
     for before, call in pairwise(done):
         gap = datetime.fromisoformat(call.started_at) - datetime.fromisoformat(before.started_at)
-        minutes = gap.total_seconds() / 60
-        within = [name for name, life in LIFE_MINUTES.items() if minutes <= life]
-        groups[{"5m": "within 5 min", "1h": "within 1 h"}[within[0]] if within else "later"].append(call)
+        name = next(name for name, minutes in limits.items() if gap.total_seconds() / 60 <= minutes)
+        groups[name].append(call)
     for name, members in groups.items():
         if members:
             yield Share(

@@ -7,9 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments import view
-from experiments.calls import Call, Calls, Outcome, cache_shares, edits_of
+from experiments.calls import Call, Calls, Outcome, cache_shares
 from experiments.ledger import Row
 from experiments.prices import PRICES_DATE
+from experiments.proposal import part_of
 from experiments.runs import Name, Root, open_ledger
 from experiments.state import State
 from preflight.text import one_line
@@ -53,18 +54,11 @@ def costs(calls: list[Call]) -> Table:
 
 def _numbers(calls: list[Call]) -> Iterable[str]:
     yield f"{len(calls):,}"
-    for pick in ("fresh_tokens", "written", "read_tokens", "output_tokens", "thinking_tokens"):
-        if pick == "written":
-            yield f"{sum(call.write_5m_tokens + call.write_1h_tokens for call in calls):,}"
-        else:
-            yield f"{sum(getattr(call, pick) for call in calls):,}"
+    for kind in ("fresh", "written", "read", "output", "thinking"):
+        yield f"{sum(getattr(call, f'{kind}_tokens') for call in calls):,}"
     yield f"{sum(call.seconds or 0.0 for call in calls):,.1f}"
-    unknown = any(call.dollars is None and call.reserved_dollars is None for call in calls)
-    yield "?" if unknown else f"{sum(_booked(call) for call in calls):.3f}"
-
-
-def _booked(call: Call) -> float:
-    return (call.dollars if call.dollars is not None else call.reserved_dollars) or 0.0
+    unknown = any(call.booked_dollars is None for call in calls)
+    yield "?" if unknown else f"{sum(call.booked_dollars or 0.0 for call in calls):.3f}"
 
 
 def caches(calls: list[Call]) -> Table:
@@ -81,10 +75,10 @@ def caches(calls: list[Call]) -> Table:
 
 def sentence(calls: list[Call], rows: list[Row]) -> str:
     """What a proposal and a keep have cost."""
-    spent = sum(_booked(call) for call in calls)
+    spent = sum(call.booked_dollars or 0.0 for call in calls)
     proposals = len({call.trial for call in calls if call.state is Outcome.DONE}) or 1
-    paid = [edits_of(call.proposal) for call in calls if call.proposal]
-    kept = sum(row.state is State.KEPT and edits_of(row.proposal) in paid for row in rows)
+    paid = [part_of(call.proposal, "edits") for call in calls if call.proposal]
+    kept = sum(row.state is State.KEPT and part_of(row.proposal, "edits") in paid for row in rows)
     models = ", ".join(sorted({one_line(call.model, 60) for call in calls}))
     told = f"{len(calls)} calls for {proposals} proposals of {models}: ${spent:.2f}, ${spent / proposals:.3f} each"
     told += f", ${spent / kept:.2f} a keep ({kept})" if kept else ", nothing kept yet"

@@ -158,9 +158,8 @@ def doctor(
     """
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
-    program = tuple(shlex.split(command))
-    profile_ = PROFILES[profile]
-    order = Order(root, name, profile, profile_, proposer, program, push, trials, hours, level, model, budget_usd)
+    machine, program = PROFILES[profile], tuple(shlex.split(command))
+    order = Order(root, name, profile, machine, proposer, program, push, trials, hours, level, model, budget_usd)
     lines = list(view.told(console, examine(order)))
     if bad := [line.what for line in lines if line.state == BAD]:
         raise CaddieError(f"not ready: {', '.join(bad)}; nothing starts before these lines are good")

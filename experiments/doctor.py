@@ -21,7 +21,7 @@ from preflight.text import one_line
 
 GOOD, NOTE, BAD = "ok", "note", "bad"
 NEEDS_KEY = ("anthropic", "mix")
-PROPOSAL_DOLLARS = 0.12  # at list price, with the default model: dev/benchmarks/proposer.md
+PROPOSAL_DOLLARS = 0.12  # a prompt from the cache and 5,000 tokens of answer and thinking, at list price
 TRIAL_BYTES, TRIAL_FILES = (
     64 << 20,
     5_000,

@@ -4,6 +4,7 @@ import fcntl
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus
@@ -154,6 +155,27 @@ def budget(bench: Bench, start: Row) -> Budget:
     )
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a person asked of a session."""
+
+    trials: int
+    hours: float
+    budget_usd: float | None
+    stop_file: Path | None
+
+    def done(self, bench: Bench, session: Session) -> str:
+        """Why no other trial starts; empty while one may."""
+        profile = PROFILES[bench.profile]
+        if (settled := session.settled(bench.ledger)) >= self.trials:
+            return f"{settled} trials are settled"
+        if self.stop_file and self.stop_file.exists():
+            return f"the file {self.stop_file.name} asked for it"
+        if session.hours > self.hours:
+            return f"{self.hours:g} hours are over"
+        return spending.over_budget(bench.ledger, profile, self.budget_usd, profile.longest_trial_minutes)
+
+
 def run(
     bench: Bench,
     proposer: str,
@@ -178,52 +200,39 @@ def run(
     leftovers.clear(bench.folder / "doctor")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
-    measured = any(row.state is State.BASELINE for row in bench.ledger.rows())
-    profile = PROFILES[bench.profile]
-    if over := "" if measured else spending.over_budget(bench.ledger, profile, budget_usd, profile.baseline_minutes):
+    order, profile = Order(trials, hours, budget_usd, stop_file), PROFILES[bench.profile]
+    known = any(row.state is State.BASELINE for row in bench.ledger.rows())
+    if not known and (over := spending.over_budget(bench.ledger, profile, budget_usd, profile.baseline_minutes)):
         return over
     start = baseline(bench, lambda: session.progress(bench.ledger))
     report(start)
     asker = Asker(bench, proposer, arguments, say)
     try:
-        return _trials(bench, session, trials, hours, budget(bench, start), asker, report, stop_file, say, budget_usd)
+        return _trials(bench, session, order, budget(bench, start), asker, report)
     finally:
         asker.stop()
         calls.settle_lost(bench.ledger)
 
 
 def _trials(
-    bench: Bench,
-    session: Session,
-    trials: int,
-    hours: float,
-    limits: Budget,
-    asker: Asker,
-    report: Callable[[Row], None],
-    stop_file: Path | None,
-    say: Callable[[str], None],
-    budget_usd: float | None,
+    bench: Bench, session: Session, order: Order, limits: Budget, asker: Asker, report: Callable[[Row], None]
 ) -> str:
-    failures, profile = 0, PROFILES[bench.profile]
-    while (settled := session.settled(bench.ledger)) < trials:
-        if stop_file and stop_file.exists():
-            return f"the file {stop_file.name} asked for it"
-        if session.hours > hours:
-            return f"{hours:g} hours are over"
-        if over := spending.over_budget(bench.ledger, profile, budget_usd, profile.longest_trial_minutes):
-            return over
+    """One trial after another until the order is done; says why it ended."""
+    failures = 0
+    while not (done := order.done(bench, session)):
         try:
             began = time.monotonic()
             text = asker.next()
             propose_seconds = time.monotonic() - began
-            row = run_trial(bench, text, limits, asker.ahead if settled + 1 < trials else lambda: None)
+            last = session.settled(bench.ledger) + 1 >= order.trials
+            row = run_trial(bench, text, limits, (lambda: None) if last else asker.ahead)
         except NoProposal as reason:
             return str(reason)
         except NeedsPerson:
             raise
         except (CaddieError, OSError, sqlite3.Error) as error:
             failures += 1
-            say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))
+            asker.say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))
             for lost in recover(bench):
                 report(bench.ledger.row(lost.number))
             if failures == FAILURES_IN_A_ROW:
@@ -233,4 +242,4 @@ def _trials(
         session.progress(bench.ledger)
         failures = 0
         report(row)
-    return f"{settled} trials are settled"
+    return done

@@ -18,7 +18,6 @@ from experiments.state import State
 from preflight import syntax
 from preflight.tree import Tree
 
-MERGE = "merge"  # who unites two earlier changes (proposers/merge.py): tried before, but not together
 ALIKE = 0.8  # Jaccard index of two sets of changed lines
 LEAST_LINES = 5  # in a smaller change one line or one number is the idea
 SHOWN_HEX = 12

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from preflight.tree import PLAIN, Source, Tree
 Class = Literal[
     "architecture", "optimiser", "schedule", "data", "quantisation", "compression", "evaluation", "simplify"
 ]
+TAG = "[A-Z][0-9]{1,2}"  # of a lever in proposers/prompts/ideas.md
+SEARCH, MERGE = "search", "merge"  # who may have made a proposal, beside models and programs
 UNREADABLE = "unreadable proposal"
 TEXT_BYTES = 400_000  # of a proposal as JSON
 
@@ -40,7 +43,7 @@ class Proposal(BaseModel):
     kind: Annotated[Class, Field(alias="class")]
     parent: Annotated[str, Field(pattern=r"[0-9a-f]{40}")]  # the commit it was written against
     expected_delta_bpb: Annotated[float, Field(allow_inf_nan=False)]
-    idea: Annotated[str, Field(pattern=r"^([A-Z][0-9]{1,2})?$")] = ""  # of proposers/prompts/ideas.md
+    idea: Annotated[str, Field(pattern=f"^({TAG})?$")] = ""  # of proposers/prompts/ideas.md
     by: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""  # who proposed it: a model, search, merge, command
     edits: Annotated[tuple[Edit, ...], Field(min_length=1, strict=False)]
 
@@ -101,10 +104,27 @@ def matches(text: str, search: str) -> int:
 
 def title_of(text: str) -> str:
     """The title of a proposal that may not be one: how a row is named and a script knows what it has tried."""
+    title = part_of(text, "title")
+    return UNREADABLE if title is None else one_line(str(title)) or UNREADABLE
+
+
+def part_of(text: str, name: str) -> object:
+    """One field of a proposal that may be any text, as a row of the ledger keeps it; None where there is none."""
     try:
-        return one_line(str(json.loads(text)["title"])) or UNREADABLE
+        return json.loads(text)[name]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return UNREADABLE
+        return None
+
+
+def by_of(text: str) -> str:
+    """Who made a proposal that may be any text."""
+    return str(part_of(text, "by") or "")
+
+
+def idea_of(text: str) -> str:
+    """The lever that it takes up, if it names one."""
+    tag = str(part_of(text, "idea") or "")
+    return tag if re.fullmatch(TAG, tag) else ""
 
 
 def apply(proposal: Proposal, parent: Tree) -> Tree:

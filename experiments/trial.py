@@ -10,7 +10,7 @@ from experiments.bench import Bench
 from experiments.comparison import Entry, Judgement, compare, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
-from experiments.proposal import Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
+from experiments.proposal import MERGE, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost
 from experiments.state import State
@@ -111,6 +111,6 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
         raise ProposalError("duplicate", f"trials {numbers} of this tree ended with the machine; not a third time")
     if earlier:
         raise ProposalError("duplicate", f"this tree is {novelty.told(earlier)}; expected a new one")
-    if proposal.by != novelty.MERGE:
+    if proposal.by != MERGE:  # what it unites was tried, and not together
         novelty.require_unlike(changed, others)
     return sources, tree

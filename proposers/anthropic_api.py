@@ -12,12 +12,11 @@ from typing import Any
 
 from data.errors import Exhausted, NoProposal, ProposalError, ProposerFailed
 from experiments import key
-from experiments.proposal import Proposal
-from proposers import Options, messages, preview, render
+from experiments.proposal import MERGE, SEARCH, Proposal, by_of, idea_of
+from proposers import Options, lessons, messages, preview, render
 from proposers.choice import Choice, next_class
 from proposers.context import Context
 from proposers.conversation import PAUSES_SECONDS, Conversation, note
-from proposers.digest import field_of, keep_lessons, lessons_due
 from proposers.meter import Meter
 from proposers.reply import read
 
@@ -25,7 +24,7 @@ from proposers.reply import read
 # 5 % of fresh input: with 40k tokens cached the answer is the larger part of the bill, so better answers are worth it.
 MODEL = "claude-opus-5-5"
 EFFORT = "medium"  # the model's own default; thinking is billed as output
-OTHERS = ("search", "merge")  # who proposes beside the model; their classes are not its turns
+CLASSES_ASKED = 2  # of a model that refuses
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 
 
@@ -49,7 +48,8 @@ class Anthropic:
 
     def plan(self, context: Context, skip: tuple[str, ...] = ()) -> tuple[Choice, Callable[[float], render.Prompt]]:
         """What would be asked: the class with its reason, and the prompt in a given share of its room."""
-        mine = [row for row in context.rows if field_of(row, "by") not in OTHERS]
+        # Who proposes beside the model has classes too, which are not its turns.
+        mine = [row for row in context.rows if by_of(row.proposal) not in (SEARCH, MERGE)]
         choice = next_class(mine, skip)
         return choice, partial(render.prompt, context, choice.name, self.numbers_elsewhere)
 
@@ -70,17 +70,15 @@ class Anthropic:
         meter = self.meter = Meter.open(context.ledger, context.profile, self.model, self.budget_usd)
         if paid := self._paid(context, meter):
             return paid
-        try:
-            refused = meter.calls.refused_classes()
-            kind = self._begin(context, meter, refused)
+        refused, why = list(meter.calls.refused_classes()), ""
+        for _ in range(CLASSES_ASKED):
+            refused.append(self._begin(context, meter, tuple(refused)))
             try:
                 return self._ask("propose")
             except messages.Refusal as refusal:
-                note(f"{refusal}; another class is asked")
-            self._begin(context, meter, (*refused, kind))
-            return self._ask("propose")
-        except messages.Refusal as refusal:
-            raise Exhausted(f"{refusal}, twice; another --model may answer, --proposer search needs none") from refusal
+                why = str(refusal)
+                note(why)
+        raise Exhausted(f"{why}, and another class too; another --model may answer, --proposer search needs none")
 
     def repair(self, message: str) -> str | None:
         if self.conversation is None:
@@ -129,8 +127,8 @@ class Anthropic:
         if purpose == "propose" and isinstance(wanted, list) and wanted and not found.get("edits"):
             conversation.say(render.more_files(context.tree, [str(path) for path in wanted]))
             found = conversation.answer("files")
-        if isinstance(lines := found.get("lessons"), list) and lines and lessons_due(context):
-            keep_lessons(context, [str(line) for line in lines])
+        if isinstance(lines := found.get("lessons"), list) and lines and lessons.due(context):
+            lessons.keep(context, [str(line) for line in lines])
         text = json.dumps(proposal(found, context.parent, self.model))
         remember(conversation, text)
         return text
@@ -152,11 +150,9 @@ def proposal(found: dict[str, Any], parent: str, model: str) -> dict[str, Any]:
     edits = found.get("edits")
     names = ("title", "hypothesis", "class", "expected_delta_bpb")
     made = {name: found[name] for name in names if name in found}
-    idea = str(found.get("idea", ""))
-    known = len(idea) <= 3 and idea[:1].isupper() and idea[1:].isdecimal() and idea.isascii()
     return {
         **made,
-        "idea": idea if known else "",
+        "idea": idea_of(json.dumps(found)),
         "by": re.sub(r"[^\w.-]", "-", model)[:60],
         "parent": parent,
         "edits": [_edit(edit) for edit in edits] if isinstance(edits, list) else edits,

@@ -5,28 +5,24 @@ that an order in a log reaches the reader as a string in a field. What a program
 """
 
 import json
-import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, sqrt
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from experiments.ledger import Ledger, Row
+from experiments.ledger import Row
 from experiments.novelty import told as outcome
+from experiments.proposal import idea_of
 from experiments.state import State
 from preflight.text import one_line
+from proposers import lessons
 from proposers.choice import CLASSES
 from proposers.context import Context
 
 LINEAGE, NEAR, RECENT, FAILURES, IDEAS = 10, 6, 12, 6, 40  # rows of each kind at most
 TITLE_CHARACTERS, WHY_CHARACTERS = 90, 160
-LESSONS, LESSON_CHARACTERS = 10, 220
-LESSONS_EVERY = 10  # settled trials
-FACT = "lessons"  # in the ledger
-TAG = re.compile(r"[A-Z][0-9]{1,2}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +68,7 @@ def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
         "failures": newest(failed, FAILURES),
         "in_flight": [row for row in rows if not row.state.finished],
         "ideas": list(ideas(rows).items())[-ceil(IDEAS * room) :],
-        "lessons": lessons(context.ledger)[: ceil(LESSONS * room)],
+        "lessons": lessons.known(context)[: ceil(lessons.LINES * room)],
         "why_characters": WHY_CHARACTERS,
     }
 
@@ -91,55 +87,6 @@ def ideas(rows: list[Row]) -> dict[str, str]:
     """The tags of ideas.md that proposals took up, each with its outcomes."""
     found: dict[str, list[str]] = defaultdict(list)
     for row in rows:
-        tag = field_of(row, "idea")  # of a row that may hold any text
-        if TAG.fullmatch(tag) and row.state.counts:
+        if (tag := idea_of(row.proposal)) and row.state.counts:
             found[tag].append(outcome(row))
     return {tag: "; ".join(outcomes[-2:]) for tag, outcomes in found.items()}
-
-
-def field_of(row: Row, name: str) -> str:
-    """A short field of a row's proposal, which may be any text; empty where there is none."""
-    try:
-        value = json.loads(row.proposal)[name]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return one_line(value, 60) if isinstance(value, str) else ""
-
-
-def lessons(ledger: Path) -> list[str]:
-    """What the model last wrote down for itself; bounded and on one line each, as it was when it came in."""
-    if not ledger.exists():
-        return []
-    memory = Ledger(ledger)
-    try:
-        known = json.loads(memory.fact(FACT) or "[]")
-    finally:
-        memory.close()
-    return [one_line(str(line), LESSON_CHARACTERS) for line in known][:LESSONS]
-
-
-def lessons_due(context: Context) -> bool:
-    """Whether so many trials have settled since the lessons were written that they shall be written anew."""
-    memory = Ledger(context.ledger)
-    try:
-        written_at = int(memory.fact(f"{FACT}_at") or 0)
-    finally:
-        memory.close()
-    return settled(context) - written_at >= LESSONS_EVERY
-
-
-def settled(context: Context) -> int:
-    return sum(row.state.finished and row.state.counts for row in context.rows)
-
-
-def keep_lessons(context: Context, lines: list[str]) -> None:
-    """Into the ledger, and beside it as a page for people."""
-    kept = [one_line(line, LESSON_CHARACTERS) for line in lines[:LESSONS]]
-    memory = Ledger(context.ledger)
-    try:
-        memory.set_fact(FACT, json.dumps(kept))
-        memory.set_fact(f"{FACT}_at", str(settled(context)))
-    finally:
-        memory.close()
-    page = f"# Lessons of run {context.run} after {settled(context)} trials, as the model put them\n\n"
-    (context.ledger.parent / "lessons.md").write_text(page + "".join(f"- {line}\n" for line in kept))

@@ -10,8 +10,7 @@ from itertools import combinations
 
 from data.errors import Exhausted, ProposalError
 from experiments.ledger import Row
-from experiments.novelty import MERGE
-from experiments.proposal import Proposal, edits_between
+from experiments.proposal import MERGE, Proposal, edits_between
 from experiments.proposal import apply as applied
 from experiments.state import State
 from preflight.tree import Tree
@@ -26,13 +25,20 @@ class Merge:
     """Proposes the pair whose measured gains are largest together."""
 
     def propose(self, context: Context) -> str:
+        made = self.find(context)
+        if made is None:
+            raise Exhausted("merge: no two near-misses that go together and are new")
+        return made
+
+    def find(self, context: Context) -> str | None:
+        """The next proposal, if there is one."""
         for one, other in pairs(context.rows):
             try:
                 tree = with_change(with_change(context.tree, one), other)
                 return read(json.dumps(united(context, one, other, tree)), context).to_json()
             except ProposalError:
                 continue  # they meet in the same lines, or it was tried
-        raise Exhausted("merge: no two near-misses that go together and are new")
+        return None
 
     def repair(self, message: str) -> str | None:
         return None

@@ -13,14 +13,13 @@ import httpx2
 
 from data.errors import CaddieError, NeedsPerson
 from experiments import key
-from experiments.prices import Tokens, cheapest_life, price_of
+from experiments.prices import Price, Tokens, cheapest_life, price_of
 from preflight.text import one_line
 from proposers.render import Prompt, schema
 
 RETRIES = 0  # of the SDK: it would sleep as long as a server says, unseen and unbooked (proposers/conversation.py does)
 TIMEOUT = httpx2.Timeout(120.0, connect=10.0)  # between two events; a thinking model sends pings
 LONGEST_WAIT_SECONDS = 480.0  # of what a server may ask for
-HOUR, FIVE_MINUTES = "1h", "5m"
 WITHOUT_A_KEY = (
     "no API key: export ANTHROPIC_API_KEY=… and start again; --proposer auto, search or command need none of ours"
 )
@@ -76,9 +75,8 @@ def client(held: str) -> anthropic.Anthropic:
 
 
 def life(model: str, minutes_between: float) -> str:
-    """The cheaper cache life by list price; by an hour's distance where the price is not known."""
-    price = price_of(model)
-    return cheapest_life(price, minutes_between) if price else (HOUR if minutes_between > 4 else FIVE_MINUTES)
+    """The cheaper cache life; where the price is not known, as if reads cost a tenth of input, as mostly they do."""
+    return cheapest_life(price_of(model) or Price(input=1.0, output=5.0, read=0.1), minutes_between)
 
 
 def request(

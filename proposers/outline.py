@@ -8,8 +8,8 @@ import ast
 from collections import Counter
 from dataclasses import dataclass
 
-from experiments.calls import edits_of
 from experiments.ledger import Row
+from experiments.proposal import part_of
 from experiments.state import State
 from preflight import syntax
 from preflight.boundary import LOCKED
@@ -85,7 +85,7 @@ def select(tree: Tree, kind: str, rows: list[Row], room: int) -> Selection:
 
 def paths_of(row: Row) -> list[str]:
     """The files that a row's proposal edits."""
-    edits = edits_of(row.proposal)
+    edits = part_of(row.proposal, "edits")
     return sorted({str(edit["path"]) for edit in edits}) if isinstance(edits, list) else []
 
 

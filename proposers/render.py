@@ -17,13 +17,15 @@ from preflight import limits
 from preflight.boundary import LOCKED
 from preflight.text import without_long_numbers
 from preflight.tree import Tree
+from proposers import lessons
 from proposers.context import Context
-from proposers.digest import LESSON_CHARACTERS, LESSONS, digest, lessons_due, quoted
+from proposers.digest import digest, quoted
 from proposers.outline import File, select
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
 CHARACTERS_PER_TOKEN = 2.5  # of code, on the safe side: models from Opus 4.7 on count about 30 % more than before
-PREFIX_TOKENS, REST_TOKENS = 60_000, 6_000
+PREFIX_TOKENS = 60_000
+REST_TOKENS = 6_000  # held by the caps of digest.py and lessons.py
 MORE_FILES = 5
 
 
@@ -33,10 +35,6 @@ class Prompt:
 
     prefix: tuple[str, ...]
     question: str
-
-    @property
-    def characters(self) -> int:
-        return sum(len(part) for part in self.prefix) + len(self.question)
 
 
 def tokens(characters: int, characters_per_token: float = CHARACTERS_PER_TOKEN) -> int:
@@ -64,9 +62,9 @@ def prompt(context: Context, kind: str, numbers_elsewhere: bool = False, room: f
         kind=kind,
         target=context.target,
         numbers_elsewhere=numbers_elsewhere,
-        lessons_due=lessons_due(context),
-        lessons_count=LESSONS,
-        lesson_characters=LESSON_CHARACTERS,
+        lessons_due=lessons.due(context),
+        lessons_count=lessons.LINES,
+        lesson_characters=lessons.LINE_CHARACTERS,
     )
     base = render("base.md.j2", outlines=shown.outlines, common=shown.common)
     return Prompt((rules, base, render("class.md.j2", kind=kind, of_class=shown.of_class)), tried + "\n" + ask)

@@ -5,7 +5,7 @@ import re
 
 from data.errors import ProposalError
 from experiments import novelty
-from experiments.proposal import Proposal, apply, is_no_op
+from experiments.proposal import MERGE, Proposal, apply, is_no_op
 from preflight import checks
 from preflight.text import one_line
 from proposers import Proposer, render
@@ -34,7 +34,7 @@ def read(text: str, context: Context) -> Proposal:
     for row in context.rows:
         if row.fingerprint == name and row.state.counts:
             raise ProposalError("duplicate", f"this tree is {novelty.told(row)}; expected a new one")
-    if proposal.by != novelty.MERGE:
+    if proposal.by != MERGE:  # what it unites was tried, and not together
         novelty.require_unlike(novelty.change(tree, context.tree), context.rows)
     return proposal
 

@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 
 from data.errors import Exhausted
 from experiments.ledger import Row
-from experiments.proposal import edits_between
+from experiments.proposal import SEARCH, edits_between
 from experiments.state import State
 from preflight.tree import Tree
 from proposers import Options
@@ -64,7 +64,7 @@ class Search:
             "class": next(iter(values)).kind,
             "parent": context.parent,
             "expected_delta_bpb": 0.0,  # a sampler has no opinion
-            "by": "search",
+            "by": SEARCH,
             "edits": edits_between(context.tree, tree),
         }
         return json.dumps(made)
