@@ -11,12 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import CaddieError
-from experiments import frontier, loop
+from experiments import loop
 from experiments.ablation import Ablated, ablate
 from experiments.judge import ENDS, rule_named
 from experiments.rejudge import rejudge
 from experiments.replicates import noise_floor
 from experiments.runs import Root, open_ledger, profile_of
+from preflight import frontier
 from preflight.text import one_line
 
 console = Console(highlight=False)
@@ -110,10 +111,6 @@ def command_verdict(
     if number is not None and profile.gpus == 0:
         foreign = "numbers on the challenge's validation set: this profile measures another text"
     for one in frontier.verdicts(values, record):
-        missing = [*one.missing, *([foreign] if foreign else [])]
-        test = (
-            f"t {one.test.t:.2f}, df {one.test.df:.2f}, one-sided p {one.test.p_value:.2g}" if one.test else "no test"
-        )
-        line = f"{one.rule} (margin {one.margin_bpb:.5f} bpb, p < {one.needed_p}): {test}: "
-        line += "met" if not missing else f"not met; missing: {'; '.join(missing)}"
-        console.print(Text(line, "green" if not missing else "yellow"), soft_wrap=True)
+        lacks = [foreign] if foreign else []
+        met = not one.missing and not lacks
+        console.print(Text(one.told(lacks), "green" if met else "yellow"), soft_wrap=True)

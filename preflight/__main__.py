@@ -1,6 +1,10 @@
-"""`python -m preflight [TREE] [--json]`: may this tree run? Exit 0 yes, 1 refused, 2 could not be checked."""
+"""`python -m preflight [TREE]`: may this tree run? `python -m preflight record FOLDER`: does this record hold?
+
+Exit status of both: 0 yes, 1 no, 2 could not be checked.
+"""
 
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +14,7 @@ from rich.console import Console
 
 from data.corpus import Corpus
 from data.errors import CaddieError, Refused
-from preflight import checks
+from preflight import checks, frontier, record
 from preflight.finding import Finding
 from preflight.targets import TARGETS
 from preflight.text import one_line
@@ -56,5 +60,41 @@ def check(tree: Path, profile: str, shards: Path) -> checks.Report:
         return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), available_levels()[0])
 
 
+def check_record(
+    folder: Annotated[Path, typer.Argument(help="a record folder, ours or anyone's")],
+    against: Annotated[Path, typer.Option(help="the records to beat, by track")] = Path("records/frontier.json"),
+    as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout")] = False,
+) -> None:
+    """Check a record folder without running it: files, JSON, README = JSON = logs, bytes, clocks, seeds, p-value.
+
+    Example: python -m preflight record records/track_10min_16mb/2026-03-17_NaiveBaseline
+    """
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    if not folder.is_dir():
+        console.print(f"could not run: {folder}: expected a record folder")
+        raise typer.Exit(2)
+    found = record.check(folder)
+    seeds = [log.final.val_bpb for log in found.claimed.values() if log.final]
+    track = folder.resolve().parent.name
+    tested: list[frontier.Verdict] = []
+    if against.exists() and track in frontier.tracks(against):
+        tested = frontier.verdicts(seeds, frontier.read(against, track))
+    if as_json:
+        findings = [finding.as_dict() for finding in found.findings]
+        print(json.dumps({"passed": not findings, "findings": findings, "notes": found.notes, "val_bpb": seeds}))
+    else:
+        for line in [*map(str, found.findings), *(f"note: {note}" for note in found.notes)]:
+            console.print(one_line(line, 500))
+        for verdict in tested:
+            console.print(one_line(f"against {track}: {verdict.told()}", 500))
+        scores = ", ".join(f"{value:g}" for value in seeds) or "no score"
+        count = len(found.findings)
+        console.print(f"{len(seeds)} logs ({scores}): " + (f"{count} complaints" if count else "holds"))
+    raise typer.Exit(1 if found.findings else 0)
+
+
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["record"]:
+        del sys.argv[1]
+        typer.run(check_record)
     typer.run(main)

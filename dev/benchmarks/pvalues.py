@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from experiments.judge import Sample, Welch, welch
+from preflight.significance import Sample, Welch, welch
 
 MARGINS = (0.0, 0.005)  # the second as the README's rule, in whatever unit the row is
 SUMMARY = re.compile(r"mean (\S+) sd (\S+) n (\d+)")

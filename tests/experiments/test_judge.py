@@ -15,9 +15,10 @@ from data.errors import CaddieError
 from dev.benchmarks import pvalues
 from dev.benchmarks.judge import SEED_SD, night
 from experiments.comparison import require_seeds_matter, rotated
-from experiments.frontier import read, verdicts
-from experiments.judge import ENDS, RULES, Evidence, Noise, Rule, Sample, Step, may_have_lost, rule_named, welch
+from experiments.judge import ENDS, RULES, Evidence, Noise, Rule, Step, may_have_lost, rule_named
 from experiments.tiers import SORT_OUT
+from preflight.frontier import read, verdicts
+from preflight.significance import Sample, welch
 
 CADDIE = RULES["caddie"]
 NOISE = Noise.expected(0.001, degrees=30)

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from scipy.special import stdtrit
 
 from data.errors import CaddieError
-from experiments.judge import Sample, Welch, welch
 from preflight.limits import LATER_P_VALUE, RECORD_NATS, RECORD_P_VALUE, RECORD_SEEDS
+from preflight.significance import Sample, Welch, welch
 from preflight.text import one_line
 
 MOST_SEEDS = 30  # that anyone would run to show a difference
@@ -63,13 +63,26 @@ class Verdict:
     test: Welch | None
     missing: list[str]
 
+    def told(self, missing: Sequence[str] = ()) -> str:
+        """In a line: margin, test, and whether it is met."""
+        test = self.test
+        numbers = f"t {test.t:.2f}, df {test.df:.2f}, one-sided p {test.p_value:.2g}" if test else "no test"
+        lacks = [*self.missing, *missing]
+        end = f"not met; missing: {'; '.join(lacks)}" if lacks else "met"
+        return f"{self.rule} (margin {self.margin_bpb:.5f} bpb, p < {self.needed_p}): {numbers}: {end}"
+
+
+def tracks(path: Path) -> dict[str, Record]:
+    """All records; raises CaddieError."""
+    try:
+        return TypeAdapter(dict[str, Record]).validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise CaddieError(f"{path}: expected records by track, found {one_line(str(error), 200)}") from error
+
 
 def read(path: Path, track: str) -> Record:
     """A track's record; raises CaddieError."""
-    try:
-        records = TypeAdapter(dict[str, Record]).validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise CaddieError(f"{path}: expected records by track, found {one_line(str(error), 200)}") from error
+    records = tracks(path)
     if track not in records:
         raise CaddieError(f"got track {one_line(track, 60)!r}, expected one of {', '.join(records)}")
     return records[track]

@@ -1,0 +1,194 @@
+"""Is a record folder what it says it is? Any folder, ours or foreign: nothing in it is run.
+
+Files, the JSON's shape, README = JSON = logs, the script as it is shipped, its real bytes with what it reads beside
+it, caps and clocks, seeds of one configuration, the bytes of text that the losses imply, and the p-value once more.
+What the challenge wants, and what its maintainers let pass, is in rules.md sections 1, 2, 7, 8, 9.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+
+from preflight import logs, script, submission
+from preflight.claims import agrees, check_claims, digits
+from preflight.finding import Finding
+from preflight.limits import ARTIFACT_BYTES, EVALUATION_SECONDS, RECORD_SEEDS, TRAIN_SECONDS
+from preflight.logs import Log
+from preflight.submission import Submission
+from preflight.text import one_line
+
+MOST_BYTES = 64 << 20  # of one file that is read
+TOLERANCE_SECONDS = 1.0  # official logs stop up to 0.14 s late; more than 1 s was challenged (rules.md section 2)
+TEXT_BYTES = 151_080_000  # of the challenge's validation text
+TEXT_TOLERANCE = 1e-3
+BYTES_PER_TOKEN = {"sp1024": 2.4359, "sp4096": 3.3197, "sp8192": 3.72663, "CaseOps": 3.15715, "byte260": 1.0}
+LN2 = 0.6931471805599453
+
+
+@dataclass
+class Folder:
+    """A record folder as read: `claimed` are the logs that its numbers come from."""
+
+    path: Path
+    submission: Submission | None = None
+    readme: str = ""
+    logs: dict[str, Log] = field(default_factory=dict)
+    claimed: dict[str, Log] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what could not be checked, or is no fault but worth knowing
+
+    def complain(self, rule: str, where: str, got: str, expected: str) -> None:
+        self.findings.append(Finding(rule, one_line(where, 120), got, expected))
+
+    @property
+    def challenge_track(self) -> bool:
+        """Whether it is scored on the challenge's text; a folder that does not say so is taken at its place."""
+        told = f"{self.path.parent.name} {self.submission.track if self.submission else ''}"
+        return "16mb" in told or "track_" not in told
+
+    @property
+    def timed(self) -> bool:
+        """Whether the ten-minute clocks hold."""
+        told = f"{self.path.parent.name} {self.submission.track if self.submission else ''}"
+        return "non" not in told and "unlimited" not in told
+
+
+def check(path: Path) -> Folder:
+    """All checks of one folder; raises OSError if it cannot be read."""
+    folder = Folder(path.resolve())
+    _read(folder)
+    if folder.submission:
+        folder.claimed = check_claims(folder.submission, folder.logs, folder.complain, folder.notes)
+        _readme(folder, folder.submission)
+    if folder.timed and len(folder.claimed) < RECORD_SEEDS:
+        folder.notes.append(f"its score rests on {len(folder.claimed)} logs; {RECORD_SEEDS} seeds are usual")
+    folder.claimed = folder.claimed or folder.logs
+    _bytes(folder)
+    _one_configuration(folder)
+    for name, log in folder.claimed.items():
+        if folder.timed:
+            _clocks(folder, name, log)
+        _text_bytes(folder, name, log)
+    return folder
+
+
+def _read(folder: Folder) -> None:
+    names = sorted(path for path in folder.path.rglob("*") if path.is_file() and not path.is_symlink())
+    for path in names:
+        if path.suffix in (".log", ".txt") and path.name != "requirements.txt" and path.stat().st_size <= MOST_BYTES:
+            log = logs.parse(path.read_text("utf-8", "replace"))
+            if log.final or log.stop_step:
+                folder.logs[path.relative_to(folder.path).as_posix()] = log
+    found = sorted(folder.path.glob("submission*.json"))
+    if not (folder.path / "submission.json").is_file():
+        folder.complain("files", "submission.json", ", ".join(path.name for path in found) or "none", "this file")
+    if found:
+        exact = folder.path / "submission.json"
+        folder.submission, faults = submission.read(exact if exact in found else found[0])
+        folder.findings += faults
+    readme = folder.path / "README.md"
+    if readme.is_file() and not readme.is_symlink() and readme.stat().st_size <= MOST_BYTES:
+        folder.readme = readme.read_text("utf-8", "replace")
+    else:
+        folder.complain("files", "README.md", "none", "a description of the record")
+    if not folder.logs:
+        folder.complain("files", "train_seed*.log", "no log with a score", "a training log of every seed")
+
+
+def _readme(folder: Folder, claim: Submission) -> None:
+    """The number of the JSON stands in the README, rounded as it may be."""
+    if folder.readme and claim.val_bpb != submission.NOT_SAID:
+        told = [text for text in re.findall(r"\d\.\d{4,}", folder.readme)]
+        if not any(agrees(float(text), claim.val_bpb) for text in told):
+            nearest = min(told, key=lambda text: abs(float(text) - claim.val_bpb), default="no number like it")
+            folder.complain("readme", "README.md", nearest, f"val_bpb {claim.val_bpb} of the JSON")
+
+
+def _bytes(folder: Folder) -> None:
+    """Claimed, logged and real bytes against the cap; the script against the one that the logs tell of."""
+    claim = folder.submission
+    if claim and claim.bytes_total and claim.bytes_total > ARTIFACT_BYTES:
+        folder.complain("oversize", "submission.json", f"bytes_total {claim.bytes_total:,}", f"{ARTIFACT_BYTES:,}")
+    found = script.examine(folder.path, [log.code_bytes for log in folder.logs.values() if log.code_bytes])
+    folder.findings += found.findings
+    folder.notes += found.notes
+    for name, log in folder.claimed.items():
+        if log.total_bytes and log.total_bytes > ARTIFACT_BYTES:
+            folder.complain("oversize", name, f"{log.total_bytes:,} bytes by its own log", f"{ARTIFACT_BYTES:,}")
+        if not found.main:
+            continue
+        if log.model_bytes and (real := log.model_bytes + found.code_bytes) > ARTIFACT_BYTES:
+            shipped = ", ".join(f"{part} {size:,}" for part, size in found.parts.items())
+            got = f"{real:,} bytes: model {log.model_bytes:,}, {shipped}"
+            folder.complain("oversize", name, got, f"{ARTIFACT_BYTES:,} with the code as it is shipped")
+        ran = {log.code_bytes, log.packed_code_bytes} - {None}
+        if ran and not ran & {*found.sizes, found.code_bytes}:
+            sizes = " or ".join(f"{size:,}" for size in sorted(filter(None, ran)))
+            got = f"a run of {sizes} bytes of code"
+            folder.complain("script", name, got, f"that of {found.main}, {found.main_bytes:,} bytes")
+    if claim and claim.bytes_total and (totals := _totals(folder, claim, found.main_bytes)):
+        if claim.bytes_total not in totals:
+            near = min(totals, key=lambda total: abs(total - (claim.bytes_total or 0)))
+            folder.complain(
+                "bytes", "submission.json", f"bytes_total {claim.bytes_total:,}", f"{near:,} as in the logs"
+            )
+
+
+def _totals(folder: Folder, claim: Submission, main_bytes: int) -> set[int]:
+    """What `bytes_total` may be: a log's own total, its model with the script, a seed's, or a mean of these."""
+    logged = [log.total_bytes for log in folder.logs.values() if log.total_bytes]
+    shipped = [log.model_bytes + main_bytes for log in folder.logs.values() if log.model_bytes]
+    seeds = [result.artifact_bytes for result in (claim.seed_results or {}).values() if result.artifact_bytes]
+    means = {round(fmean(some)) for some in (logged, shipped, seeds) if some}
+    return {*logged, *shipped, *seeds, *means}
+
+
+def _one_configuration(folder: Folder) -> None:
+    """Three seeds of one and the same program and data (cocohearts on openai/parameter-golf #2124)."""
+    if not folder.submission:
+        return  # nobody says that these logs belong together
+    for what, values in {
+        "code": {name: log.code_bytes for name, log in folder.claimed.items()},
+        "packed code": {name: log.packed_code_bytes for name, log in folder.claimed.items()},
+        "validation tokens": {name: log.val_tokens for name, log in folder.claimed.items()},
+        "training shards": {name: log.train_shards for name, log in folder.claimed.items()},
+    }.items():
+        if len({value for value in values.values() if value}) > 1:
+            told = ", ".join(f"{name} {value:,}" for name, value in values.items() if value)
+            folder.complain("seeds", "logs", f"{what}: {told}", "one configuration for all seeds")
+
+
+def _clocks(folder: Folder, name: str, log: Log) -> None:
+    train = (log.stop_milliseconds or 0) / 1000
+    with_data = train + (log.reads_data_seconds or 0)
+    for what, seconds, limit in (
+        ("of training", train, TRAIN_SECONDS),
+        ("of training and of calibration on training data", with_data if with_data > train else 0, TRAIN_SECONDS),
+        ("of evaluation", log.final_seconds or 0, EVALUATION_SECONDS),
+        ("of evaluation in all", log.total_evaluation_seconds or 0, EVALUATION_SECONDS),
+    ):
+        if seconds > limit + TOLERANCE_SECONDS:
+            folder.complain("time", name, f"{seconds:.1f} s {what}", f"{limit:.0f} s")
+    if not train:
+        folder.notes.append(f"{name}: says nothing of the time it trained")
+
+
+def _text_bytes(folder: Folder, name: str, log: Log) -> None:
+    """Nats and bits per byte imply how many bytes were counted: are they those of the text?"""
+    if not log.final or not log.final.val_bpb:
+        return
+    per_token = log.final.val_nats / LN2 / log.final.val_bpb
+    rounding = 10.0 ** -min(digits(log.final.val_bpb), digits(log.final.val_nats)) / log.final.val_bpb
+    tolerance = TEXT_TOLERANCE + rounding
+    claim = folder.submission
+    whole = TEXT_BYTES if folder.challenge_track or not claim else claim.val_text_bytes
+    if log.val_tokens and whole:
+        implied = per_token * log.val_tokens
+        if abs(implied / whole - 1) > tolerance:
+            got = f"{implied / 1e6:.2f} M bytes of text implied ({per_token:.4f} a token, {log.val_tokens:,} tokens)"
+            folder.complain("text_bytes", name, got, f"{whole / 1e6:.2f} M")
+    elif not any(abs(per_token / known - 1) < tolerance for known in BYTES_PER_TOKEN.values()):
+        folder.notes.append(
+            f"{name}: {per_token:.4f} bytes a token fit no known tokenizer, and its tokens are not said"
+        )
