@@ -10,6 +10,7 @@ from experiments.job import Budget, Job
 from experiments.ledger import Row
 from experiments.proposal import is_no_op
 from experiments.replicates import generation
+from experiments.workspace import Workspace
 from preflight import bundle, checks
 from preflight.leftovers import discard
 from preflight.tree import PLAIN, Source, Tree
@@ -55,12 +56,17 @@ def changes(parent: Tree, tree: Tree) -> list[Change]:
     return found
 
 
-def ablate(bench: Bench, row: Row, budget: Budget) -> Iterator[Ablated]:
-    """Measure a winner without each of its changes, on the seeds its own value is believed on."""
+def parts(workspace: Workspace, row: Row) -> list[Change]:
+    """The changes of a measured trial that can be undone one by one; raises CaddieError."""
     if not row.commit_id or row.val_bpb is None:
         raise CaddieError(f"trial {row.number} was never measured; `status` lists those that were")
-    undone = changes(bench.workspace.read(row.parent), bench.workspace.read(row.commit_id))
-    undone = [change for change in undone if not is_no_op(change.tree, bench.workspace.read(row.commit_id))]
+    before, after = workspace.read(row.parent), workspace.read(row.commit_id)
+    return [change for change in changes(before, after) if not is_no_op(change.tree, after)]
+
+
+def ablate(bench: Bench, row: Row, budget: Budget) -> Iterator[Ablated]:
+    """Measure a winner without each of its changes, on the seeds its own value is believed on."""
+    undone = parts(bench.workspace, row)
     if len(undone) < 2:
         raise CaddieError(f"trial {row.number} is one change: without it, it is its parent; `show` has the difference")
     theirs = generation(bench.ledger, row, bench.tier)

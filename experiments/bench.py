@@ -15,6 +15,12 @@ from experiments.workspace import Workspace
 from preflight.text import one_line
 
 
+def measurement_folder(run_folder: Path, tier_name: str, number: int, seed: int, fresh_for: int | None) -> Path:
+    """Where one measurement stands: below the trial that asked for it, which is cleared if it is lost."""
+    asked_by = number if fresh_for is None else fresh_for
+    return run_folder / f"{asked_by:04d}" / f"{tier_name}_{seed}{'' if asked_by == number else '_incumbent'}"
+
+
 @dataclass(frozen=True)
 class Bench:
     """Everything a trial needs that does not change from one to the next."""
@@ -42,9 +48,7 @@ class Bench:
         return self.folder / f"{number:04d}"
 
     def measurement_folder(self, tier: Tier, number: int, seed: int, fresh_for: int | None) -> Path:
-        """Where one measurement stands: below the trial that asked for it, which is cleared if it is lost."""
-        asked_by = number if fresh_for is None else fresh_for
-        return self.trial_folder(asked_by) / f"{tier.name}_{seed}{'' if asked_by == number else '_incumbent'}"
+        return measurement_folder(self.folder, tier.name, number, seed, fresh_for)
 
     def intent(self, title: str, kind: str, parent: str, **columns: object) -> int:
         """A row for what is about to be tried."""

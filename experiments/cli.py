@@ -16,8 +16,9 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
-from experiments import calls_cli, judge_cli, key, loop, mirror, rescore_cli, show_cli, view
+from experiments import calls_cli, judge_cli, key, loop, mirror, promote_cli, report_cli, rescore_cli, show_cli, view
 from experiments.asking import PROPOSERS
+from experiments.beside import Beside
 from experiments.doctor import BAD, Order, examine
 from experiments.ledger import Row
 from experiments.outlook import outlook
@@ -76,12 +77,13 @@ def run(
         arguments += ["--model", model] if model else []
         arguments += ["--effort", effort] if effort else []
         arguments += ["--budget-usd", str(budget_usd)] if budget_usd is not None else []
-        pusher = Pusher(bench, push, progress.say) if push else None
+        pages = Beside("report", lambda: report_cli.renew(root, name), progress.say)
+        beside = [pages, Pusher(bench, push, progress.say)] if push else [pages]
 
         def report(row: Row) -> None:
             progress.report(row)
-            if pusher:
-                pusher.wake()
+            for work in beside:
+                work.wake()
 
         try:
             reason = loop.run(
@@ -101,8 +103,8 @@ def run(
             reason = f"a person asked for it; ./loop.sh --run {name} goes on"
         finally:
             progress.stop()
-            if pusher:
-                pusher.finish()
+            for work in beside:
+                work.finish()
         progress.say(f"stopped: {reason}")
         told = [*outlook(bench.ledger, PROFILES[profile])]
         progress.show(lambda console: view.summary(console, name, bench.ledger.rows(), told))
@@ -180,6 +182,8 @@ app.command("rescore")(rescore_cli.command)
 app.command("rejudge")(judge_cli.command_rejudge)
 app.command("ablate")(judge_cli.command_ablate)
 app.command("verdict")(judge_cli.command_verdict)
+app.command("promote")(promote_cli.command)
+app.command("report")(report_cli.command)
 app.command("calls")(calls_cli.command)
 
 

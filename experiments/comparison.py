@@ -95,12 +95,7 @@ def refresh(bench: Bench, incumbent: Row, tier: Tier, count: int) -> None:
 
 def remeasured(bench: Bench, incumbent: Row, tier: Tier, asked_by: int) -> Measured:
     """The incumbent on a fresh seed, whatever it takes: it is the yardstick. A seed it fails on is passed over."""
-    program = bench.trial_folder(incumbent.number) / bundle.NAME
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        partial = program.with_suffix(".partial")
-        partial.write_bytes(bundle.build(bench.workspace.read(str(incumbent.commit_id))))
-        partial.replace(program)
+    program = program_of(bench, incumbent)
     entry = Entry(incumbent.number, f"the incumbent, {one_line(incumbent.title)}", program, UNLIMITED)
     for seed in new_seeds(FRESH_TRIES):
         try:
@@ -110,6 +105,17 @@ def remeasured(bench: Bench, incumbent: Row, tier: Tier, asked_by: int) -> Measu
     raise MachineError(
         f"the incumbent, trial {incumbent.number}, failed on {FRESH_TRIES} fresh seeds: {last}"
     ) from last
+
+
+def program_of(bench: Bench, row: Row) -> Path:
+    """A trial's bundle, built again from its commit if it is gone."""
+    program = bench.trial_folder(row.number) / bundle.NAME
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        partial = program.with_suffix(".partial")
+        partial.write_bytes(bundle.build(bench.workspace.read(str(row.commit_id))))
+        partial.replace(program)
+    return program
 
 
 def rotated(seeds: list[int], number: int) -> list[int]:

@@ -167,6 +167,15 @@ class Ledger:
         query = "SELECT change, differences, verdict FROM ablations WHERE trial = ? ORDER BY rowid"
         return [(row[0], json.loads(row[1]), row[2]) for row in self.connection.execute(query, (number,))]
 
+    def add_promotion(self, number: int, folder: str, commit_id: str) -> None:
+        """A record folder that was made of a trial."""
+        with self.connection:
+            self.connection.execute("INSERT INTO promotions VALUES (?, ?, ?, ?)", (number, folder, commit_id, now()))
+
+    def promotions(self) -> list[tuple[int, str, str]]:
+        """(trial, folder, commit) of each, oldest first."""
+        return self.connection.execute("SELECT trial, folder, commit_id FROM promotions ORDER BY rowid").fetchall()
+
     def add_stage(self, number: int, stage: str, seconds: float) -> None:
         with self.connection:
             self.connection.execute("INSERT INTO stages VALUES (?, ?, ?)", (number, stage, seconds))

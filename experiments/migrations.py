@@ -137,3 +137,15 @@ def m004_proposers(connection: sqlite3.Connection) -> None:
             settled_at TEXT
         )"""
     )
+
+
+@migration
+def m005_promotions(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE promotions (
+            trial INTEGER NOT NULL REFERENCES trials (number),
+            folder TEXT NOT NULL,
+            commit_id TEXT NOT NULL,
+            taken_at TEXT NOT NULL
+        )"""
+    )

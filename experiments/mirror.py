@@ -18,7 +18,7 @@ from preflight.text import one_line
 
 FACTS = ("profile", "lessons", "lessons_at")
 CALLS = "calls.json"  # what the model was asked, and what that cost
-TABLES = ("trials", "measurements", "stages", "rescores", "ablations")
+TABLES = ("trials", "measurements", "stages", "rescores", "ablations", "promotions")
 # A re-measurement under way belongs to a trial that may be lost, and its number taken again.
 FINISHED = " AND (fresh_for IS NULL OR fresh_for IN (SELECT number FROM trials WHERE settled_at IS NOT NULL))"
 
@@ -88,16 +88,9 @@ def restore(root: Path, run: str, remote: str) -> int:
 
 def export(ledger: Ledger, number: int) -> dict[str, list[dict[str, object]]]:
     """All that is known of one trial, as plain values by table."""
-    tables = {
-        "trials": "number",
-        "measurements": "trial",
-        "stages": "trial",
-        "rescores": "trial",
-        "ablations": "trial",
-    }
     found = {}
-    for table, key in tables.items():
-        where = f"{key} = ?" + (FINISHED if table == "measurements" else "")
+    for table in TABLES:
+        where = ("number" if table == "trials" else "trial") + " = ?" + (FINISHED if table == "measurements" else "")
         found[table] = _rows(ledger, table, where, (number,))
     return found
 

@@ -97,11 +97,16 @@ PROXY_H100 = replace(
 )
 PROXY_8XH100 = replace(PROXY_H100, target=replace(PROXY_H100.target, preset=EIGHT_H100.preset))
 
-# Promotion: fresh seeds on the validation set, as many distributions as a search tier demands in a night.
+# Promotion: fresh seeds on the validation set, as many distributions as a search tier demands in a night. On a CPU a
+# place costs 19 ms: 4,096 of them take longer than the training.
 PROMOTE = Rule(seeds=3, least=3, fresh=0)
-RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, proof_places=10_000)
+RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, proof_places=4_096)
 RECORD_H100 = replace(FULL_H100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
 RECORD_8XH100 = replace(FULL_8XH100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
+
+
+TEN_MINUTES_TRACK, NON_RECORD_TRACK = "track_10min_16mb", "track_non_record_16mb"  # the challenge's
+POCKET_TRACK = "track_pocket"  # ours: another text, so its numbers are held against the run's own baseline
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Profile:
     dollars_per_hour: float
     proxy: Tier | None = None  # cheap and first, where there is one
     record: Tier | None = None  # for promotion
+    track: str = ""  # of records/: where what is promoted goes
 
     @property
     def baseline_minutes(self) -> float:
@@ -135,8 +141,24 @@ class Profile:
 
 
 PROFILES = {
-    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0, record=RECORD_POCKET),
+    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0, record=RECORD_POCKET, track=POCKET_TRACK),
     # on-demand H100 SXM, 2026
-    "h100": Profile(FULL_H100, "sp1024", gpus=1, dollars_per_hour=3.0, proxy=PROXY_H100, record=RECORD_H100),
-    "8xh100": Profile(FULL_8XH100, "sp8192", gpus=8, dollars_per_hour=24.0, proxy=PROXY_8XH100, record=RECORD_8XH100),
+    "h100": Profile(
+        FULL_H100,
+        corpus="sp1024",
+        gpus=1,
+        dollars_per_hour=3.0,
+        proxy=PROXY_H100,
+        record=RECORD_H100,
+        track=NON_RECORD_TRACK,
+    ),
+    "8xh100": Profile(
+        FULL_8XH100,
+        corpus="sp8192",
+        gpus=8,
+        dollars_per_hour=24.0,
+        proxy=PROXY_8XH100,
+        record=RECORD_8XH100,
+        track=TEN_MINUTES_TRACK,
+    ),
 }

@@ -157,6 +157,7 @@ def summary(console: Console, run: str, rows: list[Row], outlook: list[str]) -> 
         f".venv/bin/python -m experiments status --run {run} --watch",
         f".venv/bin/python -m experiments show {number} --run {run}",
         f".venv/bin/python -m experiments diff {max(number, 1)} --run {run}",
+        f"xdg-open trials/{run}/report/index.html",
         f"less trials/{run}/loop.log",
         f"./loop.sh --trials 3 --run {run}",
     ):

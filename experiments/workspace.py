@@ -91,8 +91,12 @@ class Workspace:
 
     def identity(self) -> str:
         """The person's own name in git, or nothing."""
-        values = [self._git("config", "--default", "", "--get", f"user.{name}") for name in ("name", "email")]
+        values = [self.setting(f"user.{name}") for name in ("name", "email")]
         return f"{values[0]} <{values[1]}>" if all(values) else ""
+
+    def setting(self, name: str) -> str:
+        """One of git's settings, or nothing."""
+        return self._git("config", "--default", "", "--get", name)
 
     def best(self) -> str:
         return self.commit_of(f"refs/heads/experiments/{self.run}/best")
@@ -168,6 +172,17 @@ class Workspace:
             commit = self._git("commit-tree", tree, "-p", parent, "-F", str(file), env=IDENTITY)
         self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit)
         return commit
+
+    def note(self, commit: str, text: str) -> None:
+        """A later word on a commit, beside history: `git log --notes=caddie` shows it."""
+        self._git("notes", "--ref=caddie", "append", "-m", text, commit, env=IDENTITY)
+
+    def commit_folder(self, folder: str, message: str) -> str:
+        """Commit one new folder of the person's checkout on its current branch, and nothing else that is staged."""
+        identity = {} if self.identity() else IDENTITY
+        self._git("add", "--force", "--", folder)
+        self._git("commit", "--quiet", "--only", "-m", message, "--", folder, env=identity)
+        return self.head()
 
     def set_best(self, commit: str) -> None:
         self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit)

@@ -7,6 +7,7 @@ kernels, torch.compile and tracebacks need; nothing is written to disk.
 import base64
 import json
 import lzma
+from collections.abc import Mapping
 
 from preflight.syntax import module_name
 from preflight.tree import Tree
@@ -15,7 +16,7 @@ NAME = "train_gpt.py"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
 
 STUB = """\
-import base64,importlib.abc as A,importlib.util as U,json,lzma,runpy,sys,traceback as T
+{defaults}import base64,importlib.abc as A,importlib.util as U,json,lzma,runpy,sys,traceback as T
 S=json.loads(lzma.decompress(base64.b85decode("{payload}")))
 class L(A.MetaPathFinder,A.InspectLoader):
  def find_spec(s,n,p=None,t=None):
@@ -31,12 +32,17 @@ if __name__=="__main__":runpy.run_module("base.__main__",run_name="__main__",alt
 """
 
 
-def build(tree: Tree) -> bytes:
-    """The bundle of a tree that passed `syntax`; equal trees give equal bytes."""
+def build(tree: Tree, defaults: Mapping[str, str] | None = None) -> bytes:
+    """The bundle of a tree that passed `syntax`; equal trees give equal bytes.
+
+    `defaults` are environment values that hold where nobody sets them: a file that runs alone needs no command line.
+    """
     modules = {
         module_name(path): [source.content.decode("utf-8"), path.endswith("/__init__.py")]
         for path, source in sorted(tree.items())
     }
     payload = json.dumps(modules, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     packed = base64.b85encode(lzma.compress(payload, format=lzma.FORMAT_XZ, filters=FILTERS)).decode("ascii")
-    return STUB.replace("{payload}", packed).encode("ascii")
+    lines = "".join(f"os.environ.setdefault({name!r},{value!r})\n" for name, value in (defaults or {}).items())
+    stub = STUB.replace("{defaults}", f"import os\n{lines}" if lines else "")
+    return stub.replace("{payload}", packed).encode("ascii")

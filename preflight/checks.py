@@ -1,7 +1,7 @@
 """All checks in order, cheap first, stopping at the first tier that finds something."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,7 +38,15 @@ def static(tree: Tree, parent: Tree | None) -> list[Finding]:
     return (boundary.check_tree(tree, parent) if parent is not None else []) or syntax.check(tree, parent)
 
 
-def run(tree: Tree, parent: Tree | None, target: Target, corpus: Corpus, folder: Path, level: str) -> Report:
+def run(
+    tree: Tree,
+    parent: Tree | None,
+    target: Target,
+    corpus: Corpus,
+    folder: Path,
+    level: str,
+    build: Callable[[Tree], bytes] = bundle.build,
+) -> Report:
     """Every tier on one tree. Writes `folder`/train_gpt.py and works below `folder`; raises SandboxError, DataError."""
     report = Report()
     with _timed(report, "static"):
@@ -47,7 +55,7 @@ def run(tree: Tree, parent: Tree | None, target: Target, corpus: Corpus, folder:
         return report
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / bundle.NAME
-    program.write_bytes(bundle.build(tree))
+    program.write_bytes(build(tree))
     report.code_bytes = program.stat().st_size
     candidate = Candidate(program, target, level)
     work = folder / "smoke"

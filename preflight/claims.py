@@ -81,7 +81,8 @@ def _whole(claim: Submission, logs: Mapping[str, Log], complain: Complain) -> di
 def _p_value(claim: Submission, told: Statistics, complain: Complain) -> None:
     try:
         seeds = [result.val_bpb for result in (claim.seed_results or {}).values()]
-        found = welch(seeds, told.reference_val_bpb, told.margin_bpb).p_value
+        reference = told.reference_val_bpb if len(told.reference_val_bpb) > 1 else told.reference_val_bpb[0]
+        found = welch(seeds, reference, told.margin_bpb).p_value
     except CaddieError as error:
         complain("p_value", "submission.json", str(error), "seeds enough for a test")
         return

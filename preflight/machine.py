@@ -2,8 +2,11 @@
 
 import importlib.metadata
 import json
+import os
+import platform
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,6 +91,22 @@ def torch_version() -> str:
         return importlib.metadata.version("torch") or ""  # half an installation has a name and no version
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+def hardware() -> str:
+    """The processors in words."""
+    if found := gpus():
+        return f"{len(found)}x{found[0].name} (driver {found[0].driver})"
+    with Path("/proc/cpuinfo").open() as lines:
+        names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
+
+
+def versions(modules: Iterable[str]) -> dict[str, str]:
+    """Distribution and version of each module that is installed and not Python's own."""
+    known = importlib.metadata.packages_distributions()
+    names = {name for module in modules for name in known.get(module, ())}
+    return {name: importlib.metadata.version(name) for name in sorted(names)}
 
 
 def supported(version: str) -> bool:

@@ -60,7 +60,7 @@ def _named(path: Path, found: Script) -> set[str]:
     """File names that a script and what is packed in it mention as text, and modules that they import."""
     names: set[str] = set()
     text = path.read_text("utf-8", "replace")
-    sources = list(dict.fromkeys(shim.sources(text)))
+    sources = unpacked(text)
     if len(sources) > 1:
         found.notes.append(f"{path.name}: packed; {sum(map(len, sources[1:])):,} characters of code inside were read")
     for source in sources:
@@ -70,13 +70,25 @@ def _named(path: Path, found: Script) -> set[str]:
             _complain(path.name if source is text else f"{path.name}, unpacked", error, found)
             names |= _named_roughly(source)
             continue
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 200:
-                names.add(node.value.rsplit("/", 1)[-1])
-            elif isinstance(node, ast.Import):
-                names |= {f"{alias.name.split('.')[0]}.py" for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                names.add(f"{node.module.split('.')[0]}.py")
+        constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+        short = [value for value in constants if isinstance(value, str) and len(value) < 200]
+        names |= {value.rsplit("/", 1)[-1] for value in short} | {f"{name}.py" for name in imports(source)}
+    return names
+
+
+def unpacked(script: str) -> list[str]:
+    """A script and the sources that are packed in it, each once."""
+    return list(dict.fromkeys(shim.sources(script)))
+
+
+def imports(source: str) -> set[str]:
+    """Top-level modules that a source imports; raises SyntaxError."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.split(".")[0])
     return names
 
 

@@ -17,6 +17,7 @@ PACK_SECONDS = 600.0
 SETUP_SECONDS = 300.0
 SCORE_ATTEMPTS = 2  # a few seconds of scoring vary by 40 % on a busy machine, a costlier scorer stays costlier
 PROOF_FACTOR = 10.0  # the proof reads all again, in small blocks, with a forward pass for every place
+PLACE_SECONDS = 0.05  # most that one of many places may take; in pocket it takes 0.02
 
 
 class LocalRunner:
@@ -57,9 +58,10 @@ class LocalRunner:
 
         # The warden's limits are a backstop over a whole conversation; the referee's clock is the limit of the first.
         score_limits = ScoreLimits(budget.load_cpu_seconds, slowdown * budget.score_cpu_seconds)
+        places_seconds = PLACE_SECONDS * tier.proof_places
         backstop = Limits(
-            wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds,
-            cpu_seconds=score_limits.load_cpu_seconds + PROOF_FACTOR * score_limits.cpu_seconds,
+            wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds + places_seconds,
+            cpu_seconds=score_limits.load_cpu_seconds + PROOF_FACTOR * score_limits.cpu_seconds + places_seconds,
         )
         for attempt in range(SCORE_ATTEMPTS):
             first, second = (

@@ -106,7 +106,7 @@ def test_a_remote_that_fails_is_told_once_and_made_up_for(bench, tmp_path):
     pusher.finish()
     assert len(told) == 2
     assert "tried again" in told[0]
-    assert "answers again" in told[1]
+    assert "works again" in told[1]
     assert git(tmp_path / "remote.git", "rev-parse", mirror.ref("night"))
 
 

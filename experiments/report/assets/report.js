@@ -1,0 +1,57 @@
+// Draws the charts, sorts and filters the table; everything it needs is in the page.
+"use strict";
+
+for (const place of document.querySelectorAll(".chart")) {
+  const figure = JSON.parse(place.dataset.figure);
+  const narrow = window.innerWidth < 720;
+  if (narrow) figure.layout.margin = { ...figure.layout.margin, l: Math.min(figure.layout.margin.l, 120), r: 4 };
+  Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displayModeBar: false, scrollZoom: false });
+  place.on("plotly_click", (event) => {
+    const href = event.points[0].customdata;
+    if (href) window.location.href = href;
+  });
+}
+
+const table = document.getElementById("trials");
+if (table) {
+  const body = table.tBodies[0];
+  const rows = [...body.rows];
+  const value = (row, column) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+
+  [...table.tHead.rows[0].cells].forEach((head, column) => {
+    head.tabIndex = 0;
+    const sort = () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const number = head.dataset.sort === "number";
+      rows.sort((one, other) => {
+        const [a, b] = [value(one, column), value(other, column)];
+        if (a === "" || b === "") return (a === "") - (b === ""); // what has no value goes last, either way
+        const order = number ? Number(a) - Number(b) : a.localeCompare(b);
+        return up ? order : -order;
+      });
+      body.append(...rows);
+    };
+    head.addEventListener("click", sort);
+    head.addEventListener("keydown", (event) => event.key === "Enter" && sort());
+  });
+
+  const search = document.getElementById("search");
+  const verdict = document.getElementById("verdict");
+  const kind = document.getElementById("class");
+  const filter = () => {
+    let shown = 0;
+    for (const row of rows) {
+      const fits =
+        row.textContent.toLowerCase().includes(search.value.toLowerCase()) &&
+        (!verdict.value || row.dataset.verdict === verdict.value) &&
+        (!kind.value || row.dataset.class === kind.value);
+      row.hidden = !fits;
+      shown += fits;
+    }
+    document.getElementById("count").textContent = `${shown} of ${rows.length}`;
+  };
+  for (const name of ["input", "change"]) for (const control of [search, verdict, kind]) control.addEventListener(name, filter);
+  filter();
+}

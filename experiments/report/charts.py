@@ -1,0 +1,170 @@
+"""The report's figures, as Plotly JSON. Text from a proposal is escaped: Plotly reads a little HTML in its labels."""
+
+import html
+from collections.abc import Iterable
+
+import plotly.graph_objects as go
+
+from experiments.curves import Curve
+from experiments.report.story import Story, Trial
+from experiments.state import State
+from preflight.text import one_line
+
+INK, MUTED, GRID = "#1c2733", "#64748b", "#e5e9ef"
+KEPT, BASELINE, DISCARDED, REVERTED, FAILED, BAND = "#0f8a5f", "#2563eb", "#9aa5b4", "#d97706", "#c2413b", "#0f8a5f22"
+GROUPS = (  # name, states, colour, symbol, size
+    ("baseline", (State.BASELINE,), BASELINE, "diamond", 11),
+    ("kept", (State.KEPT,), KEPT, "circle", 11),
+    ("reverted", (State.REVERTED,), REVERTED, "circle-open", 9),
+    ("discarded", (State.DISCARDED,), DISCARDED, "circle", 7),
+)
+MARGIN = {"l": 56, "r": 12, "t": 12, "b": 44}
+
+
+def progress(story: Story) -> go.Figure:
+    """Every trial a dot by verdict, the incumbent's staircase with its noise band; failures stand along the top."""
+    trials = [trial for trial in story.trials if trial.row.state.finished]
+    figure = go.Figure()
+    measured, paired = _stairs(trials, paired=False), _stairs(trials, paired=True)
+    ys: list[list[list[float | None]]] = [[], []]  # as measured, by paired differences; one list for each trace
+    steps = [trial.row.number for trial in trials]
+    for side, sign in (("upper", 1), ("lower", -1)):
+        for view, stairs in zip(ys, (measured, paired), strict=True):
+            view.append([value + sign * trial.noise_bpb for value, trial in zip(stairs, trials, strict=True)])
+        fill = {"fill": "tonexty", "fillcolor": BAND} if side == "lower" else {}
+        name = "noise: one sd between equals" if side == "lower" else side
+        figure.add_scatter(
+            x=steps, y=ys[0][-1], mode="lines", line={"width": 0, "shape": "hv"}, hoverinfo="skip", name=name,
+            showlegend=side == "lower", **fill,
+        )  # fmt: skip
+    for view, stairs in zip(ys, (measured, paired), strict=True):
+        view.append(list(stairs))
+    stairs_line = {"shape": "hv", "color": KEPT, "width": 2}
+    figure.add_scatter(x=steps, y=measured, mode="lines", line=stairs_line, name="incumbent", hoverinfo="skip")
+    top = max([value for value in measured if value is not None], default=2.0) + 0.05
+    for name, states, colour, symbol, size in GROUPS:
+        some = [trial for trial in trials if trial.row.state in states and trial.row.val_bpb is not None]
+        ys[0].append([min(trial.row.val_bpb or top, top) for trial in some])
+        ys[1].append([min(trial.paired_bpb or top, top) for trial in some])
+        _dots(figure, name, some, ys[0][-1], colour, symbol, size)
+    failed = [trial for trial in trials if trial.row.val_bpb is None]
+    for view in ys:
+        view.append([top] * len(failed))
+    _dots(figure, "no value", failed, ys[0][-1], FAILED, "x-thin-open", 8)
+    buttons = [
+        {"label": label, "method": "restyle", "args": [{"y": view}]}
+        for label, view in zip(("as measured", "paired differences"), ys, strict=True)
+    ]
+    _styled(figure, "trial", "bits per byte")
+    figure.update_layout(
+        height=420,
+        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "y": 1.16, "pad": {"t": 0}}],
+        margin={**MARGIN, "t": 52},
+    )
+    return figure
+
+
+def _stairs(trials: list[Trial], paired: bool) -> list[float]:
+    """The incumbent's value at each trial, after it was judged."""
+    values, value = [], float("nan")
+    for trial in trials:
+        if trial.row.state in (State.BASELINE, State.KEPT):
+            value = (trial.paired_bpb if paired else trial.row.val_bpb) or value
+        values.append(value)
+    return values
+
+
+def _dots(
+    figure: go.Figure, name: str, some: list[Trial], ys: Iterable[float | None], colour: str, symbol: str, size: int
+) -> None:
+    def told(trial: Trial) -> str:
+        row = trial.row
+        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else safe(row.detail, 120)
+        delta = f", {row.delta_bpb:+.4f} paired" if row.delta_bpb is not None else ""
+        return f"<b>{row.number:04d}</b> {safe(row.title, 60)}<br>{safe(str(row.state))}: {numbers}{delta}"
+
+    figure.add_scatter(
+        x=[trial.row.number for trial in some], y=list(ys), mode="markers", name=name,
+        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 2, "color": colour}},
+        text=[told(trial) for trial in some], hovertemplate="%{text}<extra></extra>",
+        customdata=[trial.href for trial in some],
+    )  # fmt: skip
+
+
+def loss(curves: list[tuple[str, Curve, bool]]) -> go.Figure:
+    """Training losses by step: (name, points, whether it is the trial's own)."""
+    figure = go.Figure()
+    for name, points, own in curves:
+        figure.add_scatter(
+            x=[point.step for point in points], y=[point.loss for point in points], mode="lines", name=safe(name),
+            line={"color": KEPT if own else DISCARDED, "width": 2 if own else 1.5, "dash": "solid" if own else "dot"},
+        )  # fmt: skip
+    _styled(figure, "step", "training loss, nats per token")
+    figure.update_layout(height=320)
+    return figure
+
+
+def seeds(pairs: list[tuple[str, float, float]], sd: float) -> go.Figure:
+    """Differences to the incumbent by seed, each with the noise of one pair; the mean with its own."""
+    names, differences = [name for name, _, _ in pairs], [mine - theirs for _, mine, theirs in pairs]
+    mean = sum(differences) / len(differences)
+    figure = go.Figure()
+    figure.add_scatter(
+        x=differences, y=names, mode="markers", marker={"color": BASELINE, "size": 9}, name="seed",
+        error_x={"type": "constant", "value": sd, "color": DISCARDED, "thickness": 1.5},
+        hovertemplate="%{y}: %{x:+.4f} bpb<extra></extra>",
+    )  # fmt: skip
+    marker = {"color": KEPT if mean < 0 else FAILED, "size": 12, "symbol": "diamond"}
+    figure.add_scatter(
+        x=[mean], y=["mean"], mode="markers", marker=marker,
+        error_x={"type": "constant", "value": sd / len(pairs) ** 0.5, "color": INK, "thickness": 2}, name="mean",
+        hovertemplate="mean %{x:+.4f} bpb<extra></extra>",
+    )  # fmt: skip
+    _styled(figure, "bpb against the incumbent on the same seed; left is better", "")
+    figure.update_layout(height=130 + 32 * len(pairs), showlegend=False, margin={**MARGIN, "l": 130})
+    figure.add_vline(x=0, line={"color": INK, "width": 1})
+    figure.update_yaxes(autorange="reversed")
+    return figure
+
+
+def bars(values: dict[str, float], unit: str, form: str) -> go.Figure:
+    """Shares of a whole, largest first."""
+    ordered = sorted(values.items(), key=lambda item: item[1])
+    figure = go.Figure(
+        go.Bar(
+            x=[value for _, value in ordered], y=[safe(name, 40) for name, _ in ordered], orientation="h",
+            marker={"color": BASELINE}, text=[form.format(value) for _, value in ordered], textposition="auto",
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    )  # fmt: skip
+    _styled(figure, unit, "")
+    figure.update_layout(height=90 + 26 * len(ordered), showlegend=False, margin={**MARGIN, "l": 170})
+    return figure
+
+
+def _styled(figure: go.Figure, x: str, y: str) -> None:
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GRID,
+        "ticks": "outside",
+        "tickcolor": GRID,
+        "automargin": True,
+    }
+    small = {"color": MUTED, "size": 12}
+    figure.update_layout(
+        template="none",
+        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin=MARGIN,
+        legend={"orientation": "h", "x": 0, "y": -0.22},
+        hoverlabel={"bgcolor": "#ffffff", "bordercolor": GRID, "font": {"color": INK}, "align": "left"},
+        xaxis={**axis, "title": {"text": x, "font": small, "standoff": 8}},
+        yaxis={**axis, "title": {"text": y, "font": small, "standoff": 12}},
+    )
+
+
+def safe(text: str, limit: int = 200) -> str:
+    """Foreign text as Plotly shows it: no tag, no link."""
+    return html.escape(one_line(text, limit))

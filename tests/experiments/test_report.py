@@ -1,0 +1,136 @@
+"""The report in a real browser: from disk, without a network, on a desk and on a phone."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support import proposal
+
+from experiments.report import streams
+from experiments.report.pages import write
+from experiments.trial import run_trial
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"> & </script><script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if not CHROMIUM or not DRIVER:
+        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1280,900"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield opened
+    opened.quit()
+
+
+@pytest.fixture
+def index(bench, budget) -> Path:
+    """The report of a run with an idea that is measured, one that names markup, and one that does not apply."""
+    worse = ("base/config.py", '"smoothing": 0.5', '"smoothing": 8.0')
+    run_trial(bench, proposal(bench, worse, title="Smooth far more"), budget)
+    run_trial(bench, proposal(bench, ("base/model.py", "no such text", HOSTILE), title=HOSTILE), budget)
+    run_trial(bench, proposal(bench, ("base/absent.py", "a", "b"), title="Of no file"), budget)
+    return write(bench.workspace.root, bench.run)
+
+
+def titles(browser) -> list[str]:
+    rows = browser.find_elements("css selector", "#trials tbody tr")
+    return [row.find_element("css selector", ".title").text for row in rows if row.is_displayed()]
+
+
+def numbers(browser) -> list[str]:
+    rows = browser.find_elements("css selector", "#trials tbody tr")
+    return [row.find_element("css selector", "td").text for row in rows if row.is_displayed()]
+
+
+def test_a_page_works_and_shows_foreign_text_as_text(index, browser):
+    from selenium.webdriver.support.select import Select
+
+    browser.get(index.as_uri())
+    assert HOSTILE in titles(browser)
+    assert browser.title.endswith("caddie")
+    assert len(browser.find_elements("css selector", ".chart .main-svg")) >= 2, "the charts are drawn"
+    assert not browser.find_elements("css selector", "img")
+
+    assert numbers(browser) == ["0000", "0001", "0002", "0003"]
+    browser.find_element("css selector", "#trials th").click()
+    browser.find_element("css selector", "#trials th").click()
+    assert numbers(browser) == ["0003", "0002", "0001", "0000"]
+    bpb = next(head for head in browser.find_elements("css selector", "#trials th") if head.text.startswith("bpb"))
+    bpb.click()
+    shown = [
+        row.get_attribute("data-value") for row in browser.find_elements("css selector", "#trials td:nth-child(6)")
+    ]
+    values = [float(value) for value in shown if value]
+    assert values == sorted(values)
+    assert shown[len(values) :] == [""] * (4 - len(values)), "what has no value goes last"
+
+    browser.find_element("id", "search").send_keys("far more")
+    assert titles(browser) == ["Smooth far more"]
+    browser.find_element("id", "search").clear()
+    browser.find_element("id", "search").send_keys(" ")
+    Select(browser.find_element("id", "verdict")).select_by_visible_text("bad_diff")
+    assert len(titles(browser)) == 2
+
+    for page in sorted((index.parent / "trials").iterdir()):
+        browser.get(page.as_uri())
+        assert browser.find_element("tag name", "h1").text
+        for link in browser.find_elements("css selector", "a"):
+            target = link.get_attribute("href").removeprefix("file://")
+            assert Path(target).exists(), f"{page.name} links to {target}"
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_hangs_over_the_edge(index, browser, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    for page in (index, index.parent / "trials" / "0001.html", index.parent / "trials" / "0002.html"):
+        browser.get(page.as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width, page.name
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_pages_are_written_when_something_about_them_has_changed(index, bench):
+    pages = {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
+    write(bench.workspace.root, bench.run)
+    assert pages == {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
+    bench.ledger.add_ablation(1, "base/config.py:1", [0.01], "")
+    write(bench.workspace.root, bench.run)
+    now = {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
+    assert [name for name in pages if pages[name] != now[name]] == ["0001.html"]
+
+
+def test_a_report_asks_for_nothing_outside_its_folder(index):
+    for page in [index, *(index.parent / "trials").iterdir()]:
+        text = page.read_text()
+        assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
+        assert HOSTILE not in text
+
+
+def test_bytes_by_stream_add_up_or_say_nothing(tmp_path):
+    import json
+
+    arrays = {"blocks.0.w:q": b"\x01" * 64, "blocks.1.w:q": b"\x02" * 64, "scale": b"\x00\x00\x80?" * 4}
+    listing = [[name, "float32" if name == "scale" else "int8", [4] if name == "scale" else [8, 8]] for name in arrays]
+    header = json.dumps({"meta": {}, "arrays": listing}).encode()
+    good = streams.MAGIC + streams.LENGTH.pack(len(header)) + header + b"".join(arrays.values())
+    path = tmp_path / "weights.bin"
+    path.write_bytes(good)
+    found = streams.read(path)
+    assert {one.name: (one.arrays, one.raw_bytes) for one in found} == {"blocks.*.w:q": (2, 128), "scale": (1, 16)}
+    for bad in (b"", good[:40], good[:-1], b"PK" + good[2:], streams.MAGIC + b"\xff\xff\xff\xff" + header):
+        path.write_bytes(bad)
+        assert streams.read(path) == []
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    assert streams.read(path) == []
+    assert streams.read(tmp_path / "absent") == []
