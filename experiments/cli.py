@@ -1,13 +1,16 @@
 """Every command a person uses; `python -m experiments` lists them."""
 
 import contextlib
+import json
 import shlex
 import signal
 import sqlite3
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, TextIO
@@ -16,7 +19,19 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
-from experiments import calls_cli, judge_cli, key, loop, mirror, promote_cli, report_cli, rescore_cli, show_cli, view
+from experiments import (
+    after_cli,
+    calls_cli,
+    judge_cli,
+    key,
+    loop,
+    mirror,
+    promote_cli,
+    report_cli,
+    rescore_cli,
+    show_cli,
+    view,
+)
 from experiments.asking import PROPOSERS
 from experiments.beside import Beside
 from experiments.doctor import BAD, Order, examine
@@ -131,10 +146,17 @@ def logged(root: Path, name: str) -> Iterator[TextIO]:
 def status(
     name: Name = "demo",
     watch: Annotated[bool, typer.Option(help="renew the table every second until Ctrl-C")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="for a script")] = False,
     root: Root = Path(),
 ) -> None:
     """All trials of a run, also while it runs. Example: python -m experiments status --run demo --watch"""
     ledger = open_ledger(root, name)
+    if as_json:
+        best = ledger.incumbent()
+        counts = Counter(str(row.state) for row in ledger.rows())
+        told = {"run": name, "profile": ledger.fact("profile"), "incumbent": best and asdict(best), "states": counts}
+        print(json.dumps(told))
+        return
     if watch:
         view.watch(console, ledger.rows)
     view.summary(console, name, ledger.rows(), [*outlook(ledger, profile_of(ledger))])
@@ -183,6 +205,13 @@ app.command("rejudge")(judge_cli.command_rejudge)
 app.command("ablate")(judge_cli.command_ablate)
 app.command("verdict")(judge_cli.command_verdict)
 app.command("promote")(promote_cli.command)
+app.command("log")(after_cli.command_log)
+app.command("compare")(after_cli.command_compare)
+app.command("rerun")(after_cli.command_rerun)
+app.command("export")(after_cli.command_export)
+app.command("gc")(after_cli.command_gc)
+app.command("finalize")(after_cli.command_finalize)
+app.command("adopt")(after_cli.command_adopt)
 app.command("report")(report_cli.command)
 app.command("calls")(calls_cli.command)
 

@@ -47,6 +47,11 @@ class Promotion:
     reasons: list[str] = field(default_factory=list)  # why it is no record; empty: it is one
 
     @property
+    def title(self) -> str:
+        """What was kept on the way, in a line."""
+        return " + ".join(row.title for row in self.lineage[1:]) or self.row.title
+
+    @property
     def val_bpb(self) -> float:
         return fmean(one.val_bpb for one in self.measured)
 

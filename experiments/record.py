@@ -21,6 +21,7 @@ from jinja2 import Environment, StrictUndefined
 from data.corpus import Corpus
 from data.errors import CaddieError
 from experiments.bench import Bench
+from experiments.checkout import Checkout
 from experiments.curves import read as read_curve
 from experiments.job import Measured
 from experiments.ledger import Ledger, Row
@@ -44,7 +45,7 @@ class Author:
 def write(bench: Bench, made: Promotion, author: Author, today: date) -> str:
     """Write, check and commit records/<track>/<date>_<slug>; returns its path in the repository; raises CaddieError."""
     root = bench.workspace.root
-    name = f"records/{made.track}/{today}_{slug(made.row.title)}"
+    name = f"records/{made.track}/{today}_{slug(made.title)}"
     folder = root / name
     if folder.exists():
         raise CaddieError(f"{name} is there already; move it away to promote trial {made.row.number} again")
@@ -54,8 +55,9 @@ def write(bench: Bench, made: Promotion, author: Author, today: date) -> str:
             (folder / path).write_bytes(content)
         if faults := record.check(folder).findings:
             raise CaddieError(f"{name}: our own check complains, nothing is committed: {faults[0]}")
-        message = f"Record: {one_line(made.row.title, 60)}, {made.val_bpb:.5f} bpb on {len(made.measured)} seeds"
-        commit = bench.workspace.commit_folder(name, message)
+        kind = "Packed" if made.reasons else "Record"
+        message = f"{kind}: {made.val_bpb:.5f} bpb on {len(made.measured)} seeds, {one_line(made.title, 60)}"
+        commit = Checkout(root, bench.run).commit_paths([name], message)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -74,7 +76,7 @@ def contents(bench: Bench, made: Promotion, author: Author, today: date) -> dict
         for one in made.measured
     }
     claim = submission(bench.corpus, made, author, today, versions)
-    human = shipped.readable(made.tree, one_line(made.row.title, 80))
+    human = shipped.readable(made.tree, one_line(made.title, 80))
     requirements = "".join(f"{name}=={version}\n" for name, version in versions.items() if name != "python")
     return {
         "README.md": readme(bench, made, claim, versions).encode("utf-8"),
@@ -104,7 +106,7 @@ def submission(
     claim: dict[str, object] = {
         "author": author.name,
         "github_id": author.github_id,
-        "name": one_line(made.row.title, 120),
+        "name": one_line(made.title, 120),
         "blurb": one_line(made.row.hypothesis or made.row.title, 600),
         "date": str(today),
         "track": made.track.removeprefix("track_"),

@@ -1,12 +1,15 @@
 """`show` and `diff`: one trial in full, with the command that repeats it by hand, and what it changed."""
 
+import json
 import shlex
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.text import Text
 
 from data.errors import CaddieError
-from experiments import view
+from experiments import mirror, view
 from experiments.runs import Name, Root, open_ledger
 from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
@@ -15,10 +18,18 @@ from preflight.phases import interpreter
 from preflight.text import one_line
 
 
-def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
+def show(
+    number: int,
+    name: Name = "demo",
+    as_json: Annotated[bool, typer.Option("--json", help="all that the ledger knows, for a script")] = False,
+    root: Root = Path(),
+) -> None:
     """One trial in full, with the command that repeats it by hand. Example: python -m experiments show 1"""
     console, ledger = view.screen(), open_ledger(root, name)
     row = ledger.row(number)
+    if as_json:
+        print(json.dumps(mirror.export(ledger, number)))
+        return
     extra = []
     taken = ledger.taken(number)
     for one in taken:
@@ -42,13 +53,21 @@ def show(number: int, name: Name = "demo", root: Root = Path()) -> None:
     view.detail(console, row, ledger.stages(number), extra)
 
 
-def diff(number: int, name: Name = "demo", root: Root = Path()) -> None:
-    """What a trial changed in base/. Example: python -m experiments diff 1 | less"""
-    row = open_ledger(root, name).row(number)
-    if not row.commit_id:
-        raise CaddieError(f"trial {number} has no commit; its state is {row.state}")
+def diff(
+    number: int,
+    other: Annotated[int | None, typer.Argument(help="another trial: what leads from the first to this one")] = None,
+    name: Name = "demo",
+    root: Root = Path(),
+) -> None:
+    """What a trial changed in base/, or what lies between two. Example: python -m experiments diff 1 7 | less"""
+    ledger = open_ledger(root, name)
+    rows = [ledger.row(one) for one in (number, other) if one is not None]
+    for row in rows:
+        if not row.commit_id:
+            raise CaddieError(f"trial {row.number} has no commit; its state is {row.state}")
+    before = rows[0].parent if other is None else str(rows[0].commit_id)
     console = view.screen()
-    for line in Workspace(root, name).diff(row.parent, row.commit_id).splitlines():
+    for line in Workspace(root, name).diff(before, str(rows[-1].commit_id)).splitlines():
         style = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
         console.print(Text(one_line(line, 500), style), soft_wrap=True)
 

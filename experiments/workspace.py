@@ -177,13 +177,6 @@ class Workspace:
         """A later word on a commit, beside history: `git log --notes=caddie` shows it."""
         self._git("notes", "--ref=caddie", "append", "-m", text, commit, env=IDENTITY)
 
-    def commit_folder(self, folder: str, message: str) -> str:
-        """Commit one new folder of the person's checkout on its current branch, and nothing else that is staged."""
-        identity = {} if self.identity() else IDENTITY
-        self._git("add", "--force", "--", folder)
-        self._git("commit", "--quiet", "--only", "-m", message, "--", folder, env=identity)
-        return self.head()
-
     def set_best(self, commit: str) -> None:
         self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit)
 

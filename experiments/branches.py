@@ -1,0 +1,91 @@
+"""From a run's branch to the person's own: one clean commit per kept change, or the winning tree in base/."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from data.errors import CaddieError, WorkspaceError
+from experiments.checkout import Checkout
+from experiments.ledger import Ledger, Row
+from experiments.promote import lineage
+from preflight.text import one_line, quoted
+from preflight.tree import Tree
+
+GOLDEN = "tests/base/golden"
+GOLDEN_SECONDS = 1800
+
+
+def finalize(workspace: Checkout, ledger: Ledger, onto: str, branch: str) -> list[Row]:
+    """A new branch of `onto` and one commit for each kept change that is not there yet; returns their rows."""
+    best = ledger.incumbent()
+    if best is None or best.number == 0:
+        raise CaddieError(f"run {workspace.run} has kept nothing: there is no change to put on a branch")
+    commit, made = workspace.commit_of(onto), []
+    for row in lineage(ledger, best)[1:]:
+        try:
+            after = workspace.replay(commit, row.parent, str(row.commit_id), message(row))
+        except WorkspaceError as error:
+            raise CaddieError(
+                f"trial {row.number:04d}, {one_line(row.title, 60)}, does not apply to {onto}: "
+                f"{one_line(str(error), 200)}; --onto another commit, such as the one the run began from"
+            ) from error
+        made += [row] if after != commit else []
+        commit = after
+    if not made:
+        raise CaddieError(f"all that run {workspace.run} kept is in {onto} already")
+    workspace.branch(branch, commit)
+    return made
+
+
+def message(row: Row) -> str:
+    """A commit for readers who do not know the run."""
+    numbers = f"{row.val_bpb:.4f} bpb, {row.delta_bpb or 0.0:+.4f} against the one before, on fresh seeds and paired"
+    lines = f"+{row.lines_added or 0} -{row.lines_removed or 0} lines"
+    paragraphs = [one_line(row.title, 72), quoted(row.hypothesis), f"{numbers}; {lines}."]
+    trailers = {"Trial": f"{row.number:04d}", "Class": one_line(row.kind, 40), "Source-Commit": str(row.commit_id)}
+    return "\n\n".join([*paragraphs, "\n".join(f"{name}: {value}" for name, value in trailers.items())]) + "\n"
+
+
+def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
+    """Bring a trial's base/ into the checkout's, renew the golden losses, commit both; returns the commit.
+
+    What the person changed in base/ since the run began stays, or the change does not apply and nothing is touched.
+    """
+    root, row = workspace.root, ledger.row(number)
+    if not row.commit_id or row.val_bpb is None:
+        raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
+    if not workspace.base_is_clean():
+        raise CaddieError("base/ has changes that are not committed; commit or stash them first")
+    start = lineage(ledger, row)[0]
+    subject = f"Adopt trial {number:04d} of run {workspace.run}: {one_line(row.title, 40)}"
+    made = workspace.replay("HEAD", str(start.commit_id), row.commit_id, subject)
+    if made == workspace.head():
+        raise CaddieError(f"base/ is that of trial {number} already")
+    before, paths = workspace.read("HEAD"), ["base"]
+    try:
+        _put(root, workspace.read(made), before)
+        if (root / "dev" / "golden.py").exists():
+            _renew_golden(root)
+            paths.append(GOLDEN)
+        return workspace.commit_paths(paths, f"{subject}\n\n{row.val_bpb:.4f} bpb; from {row.commit_id}\n")
+    except BaseException:
+        _put(root, before, workspace.read(made))
+        raise
+
+
+def _put(root: Path, tree: Tree, before: Tree) -> None:
+    for path in before.keys() - tree.keys():
+        (root / path).unlink(missing_ok=True)
+    for path, source in tree.items():
+        if before.get(path) != source:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(source.content)
+
+
+def _renew_golden(root: Path) -> None:
+    """Twenty losses of every preset, by the new code: as `make golden-write`, outside of any sandbox."""
+    command = [sys.executable, "dev/golden.py", "--write"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
+    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=GOLDEN_SECONDS)
+    if done.returncode:
+        raise CaddieError(f"the golden losses could not be renewed: {one_line(done.stderr[-300:], 300)}")

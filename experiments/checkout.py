@@ -1,0 +1,42 @@
+"""What a person asks for in their own repository: commits and branches of theirs, beside the loop's."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from experiments.workspace import IDENTITY, NO_REF, Workspace
+
+
+class Checkout(Workspace):
+    """The only place that writes to the person's branch or working tree, and only when a command says so."""
+
+    def commit_paths(self, paths: Iterable[str], message: str) -> str:
+        """Commit paths of the person's checkout on its current branch, and nothing else that is staged."""
+        self._git("add", "--force", "--all", "--", *paths)
+        self._git("commit", "--quiet", "--only", "-m", message, "--", *paths, env=self._author())
+        return self.head()
+
+    def replay(self, onto: str, before: str, after: str, message: str) -> str:
+        """The change of base/ between two commits on top of a third, as a commit of the person's; no checkout is used.
+
+        Returns `onto` itself where the change is there already; raises WorkspaceError where it does not apply.
+        """
+        with self._scratch() as scratch:
+            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            self._git("read-tree", onto, env=index)
+            patch = Path(scratch) / "patch"
+            patch.write_bytes(self._git_bytes("diff", "--binary", "--full-index", before, after, "--", "base"))
+            if patch.stat().st_size:
+                self._git("apply", "--cached", "--3way", str(patch), env=index)
+            tree = self._git("write-tree", env=index)
+            if tree == self.tree_of(onto):
+                return onto
+            told = Path(scratch) / "message"
+            told.write_text(message, encoding="utf-8")
+            return self._git("commit-tree", tree, "-p", onto, "-F", str(told), env=self._author())
+
+    def branch(self, name: str, commit: str) -> None:
+        """A new branch; raises WorkspaceError if there is one of that name."""
+        self._git("update-ref", f"refs/heads/{name}", commit, NO_REF)
+
+    def _author(self) -> dict[str, str]:
+        return {} if self.identity() else IDENTITY
