@@ -57,19 +57,20 @@ def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
     if not workspace.base_is_clean():
         raise CaddieError("base/ has changes that are not committed; commit or stash them first")
     start = lineage(ledger, row)[0]
-    subject = f"Adopt trial {number:04d} of run {workspace.run}: {one_line(row.title, 40)}"
+    subject = f"Adopt trial {number:04d} of run {workspace.run}: {one_line(row.title, 72)}"
     made = workspace.replay("HEAD", str(start.commit_id), row.commit_id, subject)
     if made == workspace.head():
         raise CaddieError(f"base/ is that of trial {number} already")
-    before, paths = workspace.read("HEAD"), ["base"]
+    before, after = workspace.read("HEAD"), workspace.read(made)
+    paths = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
     try:
-        _put(root, workspace.read(made), before)
+        _put(root, after, before)
         if (root / "dev" / "golden.py").exists():
             _renew_golden(root)
-            paths.append(GOLDEN)
+            paths += [path.relative_to(root).as_posix() for path in (root / GOLDEN).glob("*.txt")]
         return workspace.commit_paths(paths, f"{subject}\n\n{row.val_bpb:.4f} bpb; from {row.commit_id}\n")
     except BaseException:
-        _put(root, before, workspace.read(made))
+        _put(root, before, after)
         raise
 
 

@@ -10,16 +10,17 @@ class Checkout(Workspace):
     """The only place that writes to the person's branch or working tree, and only when a command says so."""
 
     def commit_paths(self, paths: Iterable[str], message: str) -> str:
-        """Commit paths of the person's checkout on its current branch, and nothing else that is staged."""
-        self._git("add", "--force", "--all", "--", *paths)
+        """Commit files of the person's checkout on its current branch, and nothing else that is staged."""
+        self._git("add", "--force", "--all", "--", *paths)  # .gitignore may know logs
         self._git("commit", "--quiet", "--only", "-m", message, "--", *paths, env=self._author())
         return self.head()
 
     def replay(self, onto: str, before: str, after: str, message: str) -> str:
         """The change of base/ between two commits on top of a third, as a commit of the person's; no checkout is used.
 
-        Returns `onto` itself where the change is there already; raises WorkspaceError where it does not apply.
+        Returns that commit itself where the change is there already; raises WorkspaceError where it does not apply.
         """
+        onto = self.commit_of(onto)
         with self._scratch() as scratch:
             index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self._git("read-tree", onto, env=index)

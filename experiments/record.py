@@ -51,13 +51,14 @@ def write(bench: Bench, made: Promotion, author: Author, today: date) -> str:
         raise CaddieError(f"{name} is there already; move it away to promote trial {made.row.number} again")
     try:
         folder.mkdir(parents=True)
-        for path, content in contents(bench, made, author, today).items():
+        files = contents(bench, made, author, today)
+        for path, content in files.items():
             (folder / path).write_bytes(content)
         if faults := record.check(folder).findings:
             raise CaddieError(f"{name}: our own check complains, nothing is committed: {faults[0]}")
         kind = "Packed" if made.reasons else "Record"
         message = f"{kind}: {made.val_bpb:.5f} bpb on {len(made.measured)} seeds, {one_line(made.title, 60)}"
-        commit = Checkout(root, bench.run).commit_paths([name], message)
+        commit = Checkout(root, bench.run).commit_paths([f"{name}/{path}" for path in files], message)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -118,8 +119,8 @@ def submission(
                 "val_bpb": one.val_bpb,
                 "val_loss": one.val_nats,
                 "artifact_bytes": one.artifact_bytes,
-                "train_time_s": round(one.train_wall_seconds, 1),
-                "eval_time_s": round(one.score_wall_seconds, 1),
+                "train_time_s": round(one.train_wall_seconds, 3),
+                "eval_time_s": round(one.score_wall_seconds, 3),
             }
             for one in measured
         },

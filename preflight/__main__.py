@@ -74,7 +74,7 @@ def check_record(
         console.print(f"could not run: {folder}: expected a record folder")
         raise typer.Exit(2)
     found = record.check(folder)
-    seeds = [log.final.val_bpb for log in found.claimed.values() if log.final]
+    seeds = [one.final.val_bpb for one in found.claimed.values() if one.final]
     track = folder.resolve().parent.name
     tested: list[frontier.Verdict] = []
     if against.exists() and track in frontier.tracks(against):

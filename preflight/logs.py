@@ -18,6 +18,7 @@ SLIDING_TTT = re.compile(rf"(?P<tag>ttt_sliding):done val_loss={F} val_bpb={F} e
 TIME = re.compile(r"\b(?:eval_)?time: ?(\d+)ms")
 SIZE = re.compile(rf"Total submission size(?P<how> \S+)?: {N} bytes")
 ARTIFACT = re.compile(rf"artifact:{F}MB \w+:\d+\(\d+B\) fp:\d+\(\d+B\) code:{N}\b.*")
+BUDGET = re.compile(rf"budget:{N}/\d+\b.*")
 CODE = re.compile(rf"Code size(?: \((?P<how>uncompressed|compressed)\))?: {N} bytes")
 BLOB = re.compile(rf"Serialized model (?P<how>\S+): {N} bytes")
 STEP = re.compile(rf"(?:step:)?{N}/{N} (?P<what>train_loss|val_loss): ?{F}(?P<rest>.*)")
@@ -26,7 +27,7 @@ TRAIN_TIME = re.compile(r"\btrain_time: ?(\d+(?:\.\d+)?)(ms|m|s)\b")
 STEP_AVG = re.compile(rf"\bstep_avg: ?{F}ms")
 CALIBRATION = (
     re.compile(rf"GPTQ:collected \d+ Hessians in {F}s"),
-    re.compile(rf"gptq:generated \d+ sequences in {F}s"),
+    re.compile(rf"gptq:generated \d+ seq(?:uence)?s in {F}s"),
     re.compile(rf"gptq:calibrated \d+ layers in {F}s"),
     re.compile(rf"gptq:done in {F}s"),
     re.compile(rf"GPTQ:quantized in {F}s"),
@@ -84,10 +85,13 @@ class Log:
 
     @property
     def final_seconds(self) -> float | None:
-        """Evaluation time of the score that counts; `_exact` lines repeat a score, with more digits and no time."""
-        if self.final is None:
+        return self.seconds_of(self.final)
+
+    def seconds_of(self, final: Final | None) -> float | None:
+        """Evaluation time of a score; `_exact` lines repeat one with more digits and without its time."""
+        if final is None:
             return None
-        same = [one.seconds for one in self.finals if abs(one.val_bpb - self.final.val_bpb) < 1e-4]
+        same = [one.seconds for one in self.finals if abs(one.val_bpb - final.val_bpb) < 1e-4]
         return next((seconds for seconds in reversed(same) if seconds is not None), None)
 
 
@@ -118,6 +122,8 @@ def _sizes(log: Log, line: str, raw_total: int | None) -> int | None:
         log.total_bytes = int(found[2])
     elif found := ARTIFACT.fullmatch(line):
         log.code_bytes = int(found[2])  # its other numbers are rounded, or from before compression
+    elif found := BUDGET.fullmatch(line):
+        log.total_bytes = int(found[1])
     elif found := CODE.fullmatch(line):
         if found["how"] == "compressed":
             log.packed_code_bytes = int(found[2])

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 
 from preflight import logs, script, submission
-from preflight.claims import agrees, check_claims, digits
+from preflight.claims import Claimed, Claims, agrees, digits
 from preflight.finding import Finding
 from preflight.limits import ARTIFACT_BYTES, EVALUATION_SECONDS, RECORD_SEEDS, TRAIN_SECONDS
 from preflight.logs import Log
@@ -34,7 +34,7 @@ class Folder:
     submission: Submission | None = None
     readme: str = ""
     logs: dict[str, Log] = field(default_factory=dict)
-    claimed: dict[str, Log] = field(default_factory=dict)
+    claimed: dict[str, Claimed] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what could not be checked, or is no fault but worth knowing
 
@@ -59,26 +59,31 @@ def check(path: Path) -> Folder:
     folder = Folder(path.resolve())
     _read(folder)
     if folder.submission:
-        folder.claimed = check_claims(folder.submission, folder.logs, folder.complain, folder.notes)
+        folder.claimed = Claims(folder.submission, folder.logs, folder.complain, folder.notes).check()
         _readme(folder, folder.submission)
-    if folder.timed and len(folder.claimed) < RECORD_SEEDS:
-        folder.notes.append(f"its score rests on {len(folder.claimed)} logs; {RECORD_SEEDS} seeds are usual")
-    folder.claimed = folder.claimed or folder.logs
+    scores = sum(one.final is not None for one in folder.claimed.values())
+    if folder.timed and 0 < scores < RECORD_SEEDS:
+        folder.notes.append(f"its score rests on {scores} log{'s' * (scores > 1)}; {RECORD_SEEDS} seeds are usual")
+    folder.claimed = folder.claimed or {name: Claimed(log, log.final) for name, log in folder.logs.items()}
     _bytes(folder)
     _one_configuration(folder)
-    for name, log in folder.claimed.items():
+    for name, log in folder.logs.items():
         if folder.timed:
             _clocks(folder, name, log)
-        _text_bytes(folder, name, log)
+    for name, one in folder.claimed.items():
+        _text_bytes(folder, name, one)
     return folder
 
 
 def _read(folder: Folder) -> None:
-    names = sorted(path for path in folder.path.rglob("*") if path.is_file() and not path.is_symlink())
-    for path in names:
+    seen: set[str] = set()
+    names = [path for path in folder.path.rglob("*") if path.is_file() and not path.is_symlink()]
+    for path in sorted(names, key=lambda path: ("seed" not in path.name, path)):
         if path.suffix in (".log", ".txt") and path.name != "requirements.txt" and path.stat().st_size <= MOST_BYTES:
-            log = logs.parse(path.read_text("utf-8", "replace"))
-            if log.final or log.stop_step:
+            text = path.read_text("utf-8", "replace")
+            log = logs.parse(text)
+            if (log.final or log.stop_step) and text not in seen:  # a copy under another name is no other seed
+                seen.add(text)
                 folder.logs[path.relative_to(folder.path).as_posix()] = log
     found = sorted(folder.path.glob("submission*.json"))
     if not (folder.path / "submission.json").is_file():
@@ -92,7 +97,7 @@ def _read(folder: Folder) -> None:
         folder.readme = readme.read_text("utf-8", "replace")
     else:
         folder.complain("files", "README.md", "none", "a description of the record")
-    if not folder.logs:
+    if not any(log.final for log in folder.logs.values()):
         folder.complain("files", "train_seed*.log", "no log with a score", "a training log of every seed")
 
 
@@ -110,10 +115,11 @@ def _bytes(folder: Folder) -> None:
     claim = folder.submission
     if claim and claim.bytes_total and claim.bytes_total > ARTIFACT_BYTES:
         folder.complain("oversize", "submission.json", f"bytes_total {claim.bytes_total:,}", f"{ARTIFACT_BYTES:,}")
-    found = script.examine(folder.path, [log.code_bytes for log in folder.logs.values() if log.code_bytes])
+    logged = [one.log for one in folder.claimed.values()]
+    found = script.examine(folder.path, [log.code_bytes for log in logged if log.code_bytes])
     folder.findings += found.findings
     folder.notes += found.notes
-    for name, log in folder.claimed.items():
+    for name, log in [(name, one.log) for name, one in folder.claimed.items()]:
         if log.total_bytes and log.total_bytes > ARTIFACT_BYTES:
             folder.complain("oversize", name, f"{log.total_bytes:,} bytes by its own log", f"{ARTIFACT_BYTES:,}")
         if not found.main:
@@ -123,16 +129,27 @@ def _bytes(folder: Folder) -> None:
             got = f"{real:,} bytes: model {log.model_bytes:,}, {shipped}"
             folder.complain("oversize", name, got, f"{ARTIFACT_BYTES:,} with the code as it is shipped")
         ran = {log.code_bytes, log.packed_code_bytes} - {None}
-        if ran and not ran & {*found.sizes, found.code_bytes}:
+        if ran and not ran & {*found.sizes.values(), found.code_bytes}:
             sizes = " or ".join(f"{size:,}" for size in sorted(filter(None, ran)))
-            got = f"a run of {sizes} bytes of code"
-            folder.complain("script", name, got, f"that of {found.main}, {found.main_bytes:,} bytes")
+            here = ", ".join(f"{part} {size:,}" for part, size in found.sizes.items())
+            folder.complain("script", name, f"a run of {sizes} bytes of code", f"a script that is here: {here}")
+    if claim and found.main:
+        _code(folder, claim, found)
     if claim and claim.bytes_total and (totals := _totals(folder, claim, found.main_bytes)):
         if claim.bytes_total not in totals:
             near = min(totals, key=lambda total: abs(total - (claim.bytes_total or 0)))
             folder.complain(
                 "bytes", "submission.json", f"bytes_total {claim.bytes_total:,}", f"{near:,} as in the logs"
             )
+
+
+def _code(folder: Folder, claim: Submission, found: script.Script) -> None:
+    """The claimed code bytes are a log's, or a script's."""
+    logged = {size for log in folder.logs.values() for size in (log.code_bytes, log.packed_code_bytes) if size}
+    known = logged | {found.code_bytes, *found.sizes.values()}
+    if claim.bytes_code and claim.bytes_code not in known:
+        near = min(known, key=lambda size: abs(size - (claim.bytes_code or 0)))
+        folder.complain("bytes", "submission.json", f"bytes_code {claim.bytes_code:,}", f"{near:,}, as a log or a file")
 
 
 def _totals(folder: Folder, claim: Submission, main_bytes: int) -> set[int]:
@@ -148,11 +165,12 @@ def _one_configuration(folder: Folder) -> None:
     """Three seeds of one and the same program and data (cocohearts on openai/parameter-golf #2124)."""
     if not folder.submission:
         return  # nobody says that these logs belong together
+    logged = {name: one.log for name, one in folder.claimed.items()}
     for what, values in {
-        "code": {name: log.code_bytes for name, log in folder.claimed.items()},
-        "packed code": {name: log.packed_code_bytes for name, log in folder.claimed.items()},
-        "validation tokens": {name: log.val_tokens for name, log in folder.claimed.items()},
-        "training shards": {name: log.train_shards for name, log in folder.claimed.items()},
+        "code": {name: log.code_bytes for name, log in logged.items()},
+        "packed code": {name: log.packed_code_bytes for name, log in logged.items()},
+        "validation tokens": {name: log.val_tokens for name, log in logged.items()},
+        "training shards": {name: log.train_shards for name, log in logged.items()},
     }.items():
         if len({value for value in values.values() if value}) > 1:
             told = ", ".join(f"{name} {value:,}" for name, value in values.items() if value)
@@ -160,26 +178,34 @@ def _one_configuration(folder: Folder) -> None:
 
 
 def _clocks(folder: Folder, name: str, log: Log) -> None:
+    """A log that nobody claims is only worth a note."""
+    claimed = folder.claimed.get(name)
     train = (log.stop_milliseconds or 0) / 1000
     with_data = train + (log.reads_data_seconds or 0)
     for what, seconds, limit in (
         ("of training", train, TRAIN_SECONDS),
         ("of training and of calibration on training data", with_data if with_data > train else 0, TRAIN_SECONDS),
-        ("of evaluation", log.final_seconds or 0, EVALUATION_SECONDS),
+        ("of evaluation", log.seconds_of(claimed.final if claimed else log.final) or 0, EVALUATION_SECONDS),
         ("of evaluation in all", log.total_evaluation_seconds or 0, EVALUATION_SECONDS),
     ):
         if seconds > limit + TOLERANCE_SECONDS:
-            folder.complain("time", name, f"{seconds:.1f} s {what}", f"{limit:.0f} s")
-    if not train:
+            if claimed:
+                folder.complain("time", name, f"{seconds:.1f} s {what}", f"{limit:.0f} s")
+            else:
+                folder.notes.append(f"{name}: not claimed; {seconds:.1f} s {what}")
+    if log.calibration_seconds and not log.reads_data_seconds and train + log.calibration_seconds > TRAIN_SECONDS + 60:
+        folder.notes.append(f"{name}: {log.calibration_seconds:.0f} s of calibration on its own text after the stop")
+    if claimed and claimed.final and not train:
         folder.notes.append(f"{name}: says nothing of the time it trained")
 
 
-def _text_bytes(folder: Folder, name: str, log: Log) -> None:
+def _text_bytes(folder: Folder, name: str, one: Claimed) -> None:
     """Nats and bits per byte imply how many bytes were counted: are they those of the text?"""
-    if not log.final or not log.final.val_bpb:
+    log, final = one.log, one.final
+    if not final or not final.val_bpb:
         return
-    per_token = log.final.val_nats / LN2 / log.final.val_bpb
-    rounding = 10.0 ** -min(digits(log.final.val_bpb), digits(log.final.val_nats)) / log.final.val_bpb
+    per_token = final.val_nats / LN2 / final.val_bpb
+    rounding = 10.0 ** -min(digits(final.val_bpb), digits(final.val_nats)) / final.val_bpb
     tolerance = TEXT_TOLERANCE + rounding
     claim = folder.submission
     whole = TEXT_BYTES if folder.challenge_track or not claim else claim.val_text_bytes

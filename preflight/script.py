@@ -22,7 +22,7 @@ class Script:
     main: str = ""
     main_bytes: int = 0
     parts: dict[str, int] = field(default_factory=dict)  # file name -> bytes, the main one first
-    sizes: set[int] = field(default_factory=set)  # of all scripts in the folder: several studies may share it
+    sizes: dict[str, int] = field(default_factory=dict)  # of all scripts in the folder: several studies may share it
     findings: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -39,13 +39,15 @@ def examine(folder: Path, logged_bytes: list[int]) -> Script:
     scripts = [name for name in sorted(plain) if name.endswith(".py") and plain[name].stat().st_size <= MOST_BYTES]
     if NAME not in plain:
         found.findings.append(Finding("files", NAME, ", ".join(scripts) or "no script", "this file"))
-    found.sizes = {plain[name].stat().st_size for name in scripts}
+    found.sizes = {name: plain[name].stat().st_size for name in scripts}
     sized = [name for name in scripts if plain[name].stat().st_size in logged_bytes]
     likely = [name for name in scripts if name.startswith("train")]
     found.main = next(iter([name for name in scripts if name == NAME] or sized or likely), "")
     if not found.main:
         return found
     found.main_bytes = plain[found.main].stat().st_size
+    if not found.main_bytes:
+        found.findings.append(Finding("files", found.main, "an empty file", "the script that ran"))
     found.parts[found.main] = found.main_bytes
     waiting = [found.main]
     while waiting:

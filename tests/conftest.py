@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 from messages_api import MessagesApi
-from support import ROOT, git
+from support import MORE_TEXT, ROOT, git, proposal
 
 from data.build import train_tokenizer, write_corpus
 from data.corpus import Corpus
 from experiments.bench import Bench
 from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
+from experiments.state import State
+from experiments.trial import run_trial
 from preflight.walls import available_levels
 
 
@@ -64,6 +66,17 @@ def measured_repo(blank_repo, tmp_path_factory) -> Path:
     shutil.copytree(blank_repo, root, symlinks=True)
     opened = open_bench(root, "night", "tiny", lambda *_: None, available_levels()[0])
     baseline(opened)
+    opened.close()
+    return root
+
+
+@pytest.fixture(scope="session")
+def kept_repo(measured_repo, tmp_path_factory) -> Path:
+    """A run with one keep: measured once, for all tests that go on from there."""
+    root = shutil.copytree(measured_repo, tmp_path_factory.mktemp("kept") / "repo", symlinks=True)
+    opened = open_bench(root, "night", "tiny", lambda *_: None)
+    row = run_trial(opened, proposal(opened, MORE_TEXT, title="more text"), UNLIMITED)
+    assert row.state is State.KEPT, row.detail
     opened.close()
     return root
 

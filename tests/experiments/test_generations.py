@@ -10,12 +10,12 @@ from statistics import fmean
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from support import ROOT, TINY, git, proposal
+from support import MORE_TEXT, ROOT, TINY, git, proposal
 
 from data.byte_table import bits_per_byte
 from data.errors import CaddieError
 from experiments.ablation import ablate, changes
-from experiments.job import UNLIMITED, Job
+from experiments.job import Job
 from experiments.judge import RULES, Step
 from experiments.loop import baseline, open_bench, recover
 from experiments.outlook import correlations, outlook
@@ -29,24 +29,12 @@ from preflight import bundle
 from preflight.tree import PLAIN, Source
 from proposers.context import gather
 
-MORE_TEXT = ("base/config.py", '"iterations": 4', '"iterations": 12')
 STILL_MORE = ("base/config.py", '"iterations": 12', '"iterations": 40')
 WORSE = ("base/config.py", '"smoothing": 0.5', '"smoothing": 500.0')
 
 
 def search_seeds(bench, number):
     return [one.measured.seed for one in bench.ledger.taken(number) if one.fresh_for is None]
-
-
-@pytest.fixture(scope="session")
-def kept_repo(measured_repo, tmp_path_factory):
-    """A run with one keep: measured once, for all tests that go on from there."""
-    root = shutil.copytree(measured_repo, tmp_path_factory.mktemp("kept") / "repo", symlinks=True)
-    opened = open_bench(root, "night", "tiny", lambda *_: None)
-    row = run_trial(opened, proposal(opened, MORE_TEXT, title="more text"), UNLIMITED)
-    assert row.state is State.KEPT, row.detail
-    opened.close()
-    return root
 
 
 @pytest.fixture
