@@ -56,8 +56,9 @@ golden-write: .venv/.train
 loop:
 	./loop.sh
 
+# RUN=<name> names another run than the demo.
 report: .venv/.harness
-	$(BIN)/python -m experiments status
+	$(BIN)/python -m experiments report --run $(or $(RUN),demo)
 
 clean:
 	rm -rf .venv shards .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

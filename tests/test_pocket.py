@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import date
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from support import ROOT, git, proposal
 
 from data.corpus import Corpus
 from experiments.loop import baseline, budget, open_bench
+from experiments.promote import promote
+from experiments.record import Author, contents
 from experiments.show_cli import by_hand
 from experiments.state import State
-from experiments.tiers import FULL_POCKET, PROFILES
+from experiments.tiers import FULL_POCKET, PROFILES, RECORD_POCKET
 from experiments.trial import run_trial
+from preflight import logs
 from preflight.phases import Candidate
 from preflight.sandbox import Limits, run
 from preflight.walls import SYSTEM, available_levels
@@ -184,6 +188,35 @@ def test_by_hand_on_two_ranks_it_is_close(pocket):
 def test_by_hand_it_survives_torch_compile(pocket):
     bench, _ = pocket
     assert float(hand(bench, COMPILE="1")) == pytest.approx(first_seed(bench), abs=5e-3)
+
+
+def test_a_record_alone_beside_data_repeats_its_score(pocket, tmp_path, monkeypatch):
+    """No phase, no setting, no repository: only its folder, the data and a seed."""
+    bench, _ = pocket
+    few = {**TARGET.environment, "ITERATIONS": "60"}
+    tier = dataclasses.replace(RECORD_POCKET, target=dataclasses.replace(TARGET, environment=few), proof_places=64)
+    monkeypatch.setitem(PROFILES, "pocket", dataclasses.replace(PROFILES["pocket"], record=tier))
+    made = promote(bench, 0, 2, True, lambda _: None)
+    for name, content in contents(bench, made, Author("a", "a"), date(2026, 11, 21)).items():
+        (tmp_path / name).write_bytes(content)
+    one = made.measured[0]
+    data = ROOT / "shards" / "pocket"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SEED": str(one.seed),
+        "DATA_PATH": str(data / "train"),
+        "VAL_PATH": str(data / "validation"),
+        "TOKENIZER_PATH": str(data / "tokenizer.model"),
+    }
+    done = subprocess.run(
+        [sys.executable, "train_gpt.py"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = logs.parse(done.stdout)
+    assert abs(found.final.val_bpb - one.val_bpb) < 1e-6
+    assert found.total_bytes == one.artifact_bytes
+    said = logs.parse((tmp_path / f"train_seed{one.seed}.log").read_text())
+    assert (said.final.val_bpb, said.total_bytes) == (pytest.approx(found.final.val_bpb, abs=1e-6), found.total_bytes)
 
 
 @pytest.mark.parametrize("level", [level for level in available_levels() if level != "none"])

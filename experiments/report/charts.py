@@ -32,7 +32,7 @@ def progress(story: Story) -> go.Figure:
         for view, stairs in zip(ys, (measured, paired), strict=True):
             view.append([value + sign * trial.noise_bpb for value, trial in zip(stairs, trials, strict=True)])
         fill = {"fill": "tonexty", "fillcolor": BAND} if side == "lower" else {}
-        name = "noise: one sd between equals" if side == "lower" else side
+        name = "noise (1 sd)" if side == "lower" else side
         figure.add_scatter(
             x=steps, y=ys[0][-1], mode="lines", line={"width": 0, "shape": "hv"}, hoverinfo="skip", name=name,
             showlegend=side == "lower", **fill,
@@ -58,8 +58,8 @@ def progress(story: Story) -> go.Figure:
     _styled(figure, "trial", "bits per byte")
     figure.update_layout(
         height=420,
-        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "y": 1.16, "pad": {"t": 0}}],
-        margin={**MARGIN, "t": 52},
+        updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "y": 1.14, "pad": {"t": 0}}],
+        margin={**MARGIN, "t": 44},
     )
     return figure
 

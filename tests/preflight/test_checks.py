@@ -9,7 +9,8 @@ import sys
 import pytest
 from support import ROOT
 
-from preflight import checks
+from preflight import bundle, checks, shipped, smoke
+from preflight.phases import Candidate
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
 from preflight.walls import available_levels
@@ -71,3 +72,22 @@ def test_exit_2_says_what_is_missing(tmp_path):
     assert "expected a folder that holds base/" in done.stdout
     assert preflight(str(ROOT), "--shards", str(tmp_path)).returncode == 2
     assert preflight(str(ROOT), "--profile", "moon").returncode == 2
+
+
+@pytest.mark.torch
+def test_what_a_record_ships_trains_to_the_same_bytes(tiny_corpus, tmp_path):
+    """Minified and with its settings inside, as a trial's bundle with the settings around it."""
+    weights = []
+    for name, program in (("trial", bundle.build(BASE)), ("record", shipped.build(BASE, POCKET))):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / bundle.NAME).write_bytes(program)
+        bare = POCKET if name == "trial" else dataclasses.replace(POCKET, environment=outside(POCKET), preset="pocket")
+        candidate = Candidate(folder / bundle.NAME, bare, available_levels()[0])
+        weights.append(smoke.train(candidate, tiny_corpus, folder / "work", 7).read_bytes())
+    assert weights[0] == weights[1]
+
+
+def outside(target):
+    """What must be set before Python starts, and what smoke cuts its text by; all else is in a record's own file."""
+    return {name: value for name, value in target.environment.items() if name.startswith(("MALLOC", "OMP", "BATCH"))}

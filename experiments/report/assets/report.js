@@ -4,7 +4,10 @@
 for (const place of document.querySelectorAll(".chart")) {
   const figure = JSON.parse(place.dataset.figure);
   const narrow = window.innerWidth < 720;
-  if (narrow) figure.layout.margin = { ...figure.layout.margin, l: Math.min(figure.layout.margin.l, 120), r: 4 };
+  if (narrow) {
+    figure.layout.margin = { ...figure.layout.margin, l: Math.min(figure.layout.margin.l, 120), r: 4 };
+    figure.layout.legend = { ...figure.layout.legend, entrywidth: 0.46, entrywidthmode: "fraction", font: { size: 12 } };
+  }
   Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displayModeBar: false, scrollZoom: false });
   place.on("plotly_click", (event) => {
     const href = event.points[0].customdata;
