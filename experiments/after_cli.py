@@ -132,10 +132,12 @@ def command_export(
 
 def plain(row: Row) -> dict[str, object]:
     """A row for a spreadsheet: a cell that begins like a formula is none."""
-    return {
-        name: f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")) else value
-        for name, value in asdict(row).items()
-    }
+    return {name: cell(value) if isinstance(value, str) else value for name, value in asdict(row).items()}
+
+
+def cell(text: str) -> str:
+    shown = one_line(text, 10 * len(text) + 1)  # all of it, control characters as escapes
+    return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
 
 
 def command_gc(

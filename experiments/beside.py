@@ -1,10 +1,8 @@
 """Work that goes on beside the trials, in a thread: done when woken, never in their way."""
 
-import sqlite3
 import threading
 from collections.abc import Callable
 
-from data.errors import CaddieError
 from experiments.settle import undisturbed
 from preflight.text import one_line
 
@@ -52,8 +50,8 @@ class Beside:
                 if self.problem:
                     self.say(f"{self.what}: works again")
                 self.problem = ""
-            except (CaddieError, OSError, sqlite3.Error, ValueError) as error:
-                reason = one_line(self.shown(str(error)), 300)
+            except Exception as error:  # whatever it is, it is said, and the trials go on
+                reason = one_line(self.shown(str(error) or type(error).__name__), 300)
                 if reason != self.problem:
                     self.say(f"{self.what}: {reason}; tried again after the next trial")
                 self.problem = reason

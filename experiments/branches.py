@@ -8,6 +8,7 @@ from data.errors import CaddieError, WorkspaceError
 from experiments.checkout import Checkout
 from experiments.ledger import Ledger, Row
 from experiments.promote import lineage
+from experiments.state import State
 from preflight.text import one_line, quoted
 from preflight.tree import Tree
 
@@ -52,13 +53,14 @@ def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
     What the person changed in base/ since the run began stays, or the change does not apply and nothing is touched.
     """
     root, row = workspace.root, ledger.row(number)
-    if not row.commit_id or row.val_bpb is None:
-        raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
-    if not workspace.base_is_clean():
-        raise CaddieError("base/ has changes that are not committed; commit or stash them first")
+    if row.state is not State.KEPT:
+        raise CaddieError(f"trial {number} is {row.state}, expected a kept one; `log --kept` lists them")
+    for place in ("base", GOLDEN):
+        if not workspace.is_clean(place):
+            raise CaddieError(f"{place} has changes that are not committed; commit or stash them first")
     start = lineage(ledger, row)[0]
     subject = f"Adopt trial {number:04d} of run {workspace.run}: {one_line(row.title, 72)}"
-    made = workspace.replay("HEAD", str(start.commit_id), row.commit_id, subject)
+    made = workspace.replay("HEAD", str(start.commit_id), str(row.commit_id), subject)
     if made == workspace.head():
         raise CaddieError(f"base/ is that of trial {number} already")
     before, after = workspace.read("HEAD"), workspace.read(made)
@@ -71,6 +73,8 @@ def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
         return workspace.commit_paths(paths, f"{subject}\n\n{row.val_bpb:.4f} bpb; from {row.commit_id}\n")
     except BaseException:
         _put(root, before, after)
+        if (root / GOLDEN).exists():
+            workspace.restore_from_head(GOLDEN)
         raise
 
 
@@ -87,6 +91,8 @@ def _renew_golden(root: Path) -> None:
     """Twenty losses of every preset, by the new code: as `make golden-write`, outside of any sandbox."""
     command = [sys.executable, "dev/golden.py", "--write"]
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
-    done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=GOLDEN_SECONDS)
+    limited = ["timeout", str(GOLDEN_SECONDS), *command]
+    done = subprocess.run(limited, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise CaddieError(f"the golden losses could not be renewed: {one_line(done.stderr[-300:], 300)}")
+        said = one_line(done.stderr[-300:], 300)
+        raise CaddieError(f"the golden losses could not be renewed (status {done.returncode}): {said}")

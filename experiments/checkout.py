@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from experiments.workspace import IDENTITY, NO_REF, Workspace
+from data.errors import WorkspaceError
+from experiments.workspace import IDENTITY, NO_REF, PLAIN, Workspace
 
 
 class Checkout(Workspace):
@@ -11,8 +12,13 @@ class Checkout(Workspace):
 
     def commit_paths(self, paths: Iterable[str], message: str) -> str:
         """Commit files of the person's checkout on its current branch, and nothing else that is staged."""
-        self._git("add", "--force", "--all", "--", *paths)  # .gitignore may know logs
-        self._git("commit", "--quiet", "--only", "-m", message, "--", *paths, env=self._author())
+        files = list(paths)
+        self._git("add", "--force", "--all", "--", *files)  # .gitignore may know logs
+        try:
+            self._git("commit", "--quiet", "--only", "-m", message, "--", *files, env=self._author())
+        except WorkspaceError:
+            self._git("reset", "--quiet", "--", *files)
+            raise
         return self.head()
 
     def replay(self, onto: str, before: str, after: str, message: str) -> str:
@@ -25,7 +31,9 @@ class Checkout(Workspace):
             index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
             self._git("read-tree", onto, env=index)
             patch = Path(scratch) / "patch"
-            patch.write_bytes(self._git_bytes("diff", "--binary", "--full-index", before, after, "--", "base"))
+            patch.write_bytes(
+                self._git_bytes("diff-tree", "-r", "--binary", "--full-index", *PLAIN, before, after, "base")
+            )
             if patch.stat().st_size:
                 self._git("apply", "--cached", "--3way", str(patch), env=index)
             tree = self._git("write-tree", env=index)
@@ -34,6 +42,10 @@ class Checkout(Workspace):
             told = Path(scratch) / "message"
             told.write_text(message, encoding="utf-8")
             return self._git("commit-tree", tree, "-p", onto, "-F", str(told), env=self._author())
+
+    def restore_from_head(self, path: str) -> None:
+        """A path of the working tree as it was committed."""
+        self._git("checkout", "--quiet", "HEAD", "--", path)
 
     def branch(self, name: str, commit: str) -> None:
         """A new branch; raises WorkspaceError if there is one of that name."""

@@ -82,7 +82,7 @@ def run(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
         )
-        if not bench.workspace.base_is_clean():
+        if not bench.workspace.is_clean():
             progress.say("base/ has changes that are not committed; the run uses the committed tree", "yellow")
         arguments = ["--joint"] if joint else []
         arguments += ["--script", str(script)] if script else []

@@ -41,12 +41,18 @@ class Entry:
 
 
 def measure(
-    bench: Bench, entry: Entry, tier: Tier, seed: int, fresh_for: int | None = None, reference: Curve = ()
+    bench: Bench,
+    entry: Entry,
+    tier: Tier,
+    seed: int,
+    fresh_for: int | None = None,
+    reference: Curve = (),
+    stage: str = "",
 ) -> Measured:
     """Train, pack and score a program with one seed, and note it; the seconds count for the trial that asked."""
     asked_by = entry.number if fresh_for is None else fresh_for
     folder = bench.measurement_folder(tier, entry.number, seed, fresh_for)
-    with bench.stage(asked_by, entry.title, "measure" if fresh_for is None else "confirm"):
+    with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
         job = Job(entry.program, tier, bench.corpus, seed, entry.budget, folder, bench.level, reference)
         try:
             measured = bench.runner.measure(job)

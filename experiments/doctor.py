@@ -178,7 +178,7 @@ def repository(order: Order) -> Iterator[Line]:
     except WorkspaceError as error:
         yield Line("repository", BAD, one_line(str(error), 200), "a commit", "git init && git add -A && git commit")
         return
-    clean = workspace.base_is_clean()
+    clean = workspace.is_clean()
     found = f"commit {workspace.head()[:10]}" + ("" if clean else ", base/ has changes that are not committed")
     yield Line(
         "base/", GOOD if clean else NOTE, found, "a commit", "" if clean else "git commit base; the run uses HEAD"

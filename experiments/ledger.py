@@ -87,6 +87,11 @@ class Ledger:
         found = self.connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
         return str(found[0]) if found else None
 
+    def facts(self, beginning: str) -> list[str]:
+        """Names of facts that begin so."""
+        query = "SELECT name FROM facts WHERE substr(name, 1, ?) = ? ORDER BY name"
+        return [str(row[0]) for row in self.connection.execute(query, (len(beginning), beginning))]
+
     def set_fact(self, name: str, value: str) -> None:
         with self.connection:
             self.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))

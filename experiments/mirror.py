@@ -29,7 +29,8 @@ def ref(run: str) -> str:
 
 def update(workspace: Workspace, ledger: Ledger) -> bool:
     """Add what has settled since the last time; whether there was anything."""
-    files = {"facts.json": _text({name: ledger.fact(name) for name in FACTS})}
+    names = (*FACTS, *ledger.facts("record_"))  # which seeds a promotion must take along
+    files = {"facts.json": _text({name: ledger.fact(name) for name in names})}
     files[CALLS] = _text(_rows(ledger, "calls", "settled_at IS NOT NULL", ()))
     files |= {
         f"trials/{row.number:04d}.json": _text(export(ledger, row.number)) for row in ledger.rows() if row.settled_at

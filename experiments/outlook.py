@@ -12,6 +12,7 @@ from experiments.ledger import Ledger
 from experiments.replicates import differences, generation, noise_floor
 from experiments.tiers import Profile
 
+LATER = ("promote", "rerun")  # asked for when the trial had ended
 LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is worth a line
 
 
@@ -50,8 +51,8 @@ def model_bill(ledger: Ledger) -> Iterator[str]:
 
 
 def main_stages(ledger: Ledger, number: int) -> dict[str, float]:
-    """Seconds by stage; parts of a stage (`preflight: smoke`) are in it already."""
-    return {name: seconds for name, seconds in ledger.stages(number).items() if ":" not in name}
+    """Seconds by stage of the trial itself: parts of a stage (`preflight: smoke`) are in it, later looks are not."""
+    return {name: seconds for name, seconds in ledger.stages(number).items() if ":" not in name and name not in LATER}
 
 
 def correlations(ledger: Ledger, lower: str, upper: str) -> Iterator[tuple[str, int, float]]:

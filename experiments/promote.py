@@ -5,8 +5,10 @@ first along: none is left out, and the record says how often they were looked at
 """
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import date
 from pathlib import Path
 from statistics import fmean
 
@@ -20,10 +22,11 @@ from experiments.loop import baseline, budget
 from experiments.replicates import new_seeds
 from experiments.state import State
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
-from preflight import bundle, checks, frontier, shipped
+from preflight import bundle, checks, frontier, machine, shipped
 from preflight.frontier import Record, Seed, Verdict
 from preflight.leftovers import discard
 from preflight.limits import TRAIN_SECONDS
+from preflight.text import one_line
 from preflight.tree import Tree
 
 STOP_SECONDS = 1.0  # that closing the weights may take after the clock has stopped (rules.md section 2)
@@ -38,13 +41,17 @@ class Promotion:
     tree: Tree
     program: Path
     tier: Tier
-    track: str
+    folder: str  # records/<track>/<date>_<slug>, free when this began
     measured: list[Measured]
     looks: int  # times that somebody has seen these numbers and could have gone on
     reference: Record
     verdicts: list[Verdict]
     lineage: list[Row]  # the baseline first, then every kept trial up to this one
     reasons: list[str] = field(default_factory=list)  # why it is no record; empty: it is one
+
+    @property
+    def track(self) -> str:
+        return self.folder.split("/")[1]
 
     @property
     def title(self) -> str:
@@ -60,7 +67,9 @@ class Promotion:
         return max(one.artifact_bytes for one in self.measured)
 
 
-def promote(bench: Bench, number: int, seeds: int, non_record: bool, say: Callable[[str], None]) -> Promotion:
+def promote(
+    bench: Bench, number: int, seeds: int, non_record: bool, say: Callable[[str], None], today: date
+) -> Promotion:
     """Ablate, build and measure a trial; raises CaddieError where it is no record and was not asked for as none."""
     profile, row = PROFILES[bench.profile], bench.ledger.row(number)
     tier = profile.record
@@ -71,6 +80,7 @@ def promote(bench: Bench, number: int, seeds: int, non_record: bool, say: Callab
         raise CaddieError(f"trial {number} is no record: {'; '.join(reasons)}; --non-record packs it as what it is")
     if not row.commit_id or row.val_bpb is None:
         raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
+    folder = place(bench.workspace.root, profile.track, row, non_record, today)
     limits = budget(bench, baseline(bench))
     if not bench.ledger.ablations(number) and len(parts(bench.workspace, row)) > 1:
         for one in ablate(bench, row, limits):
@@ -88,12 +98,21 @@ def promote(bench: Bench, number: int, seeds: int, non_record: bool, say: Callab
     if reasons and not non_record:
         told = "; ".join(reasons)
         raise CaddieError(f"trial {number} is no record: {told}. More seeds: --seeds {seeds + 2}; or --non-record")
-    track = profile.track
     if non_record:
-        track = f"{POCKET_TRACK}_non_record" if track == POCKET_TRACK else NON_RECORD_TRACK
         reasons = reasons or ["asked for as no record"]
     chain = lineage(bench.ledger, row)
-    return Promotion(row, tree, program, tier, track, measured, looks, reference, verdicts, chain, reasons)
+    return Promotion(row, tree, program, tier, folder, measured, looks, reference, verdicts, chain, reasons)
+
+
+def place(root: Path, track: str, row: Row, non_record: bool, today: date) -> str:
+    """records/<track>/<date>_<the last change's title>_<trial>; raises CaddieError where it is taken."""
+    if non_record:
+        track = f"{POCKET_TRACK}_non_record" if track == POCKET_TRACK else NON_RECORD_TRACK
+    words = "_".join(re.findall(r"[A-Za-z0-9]+", row.title))[:60].strip("_") or "unnamed"
+    name = f"records/{track}/{today}_{words}_{row.number:04d}"
+    if (root / name).exists():
+        raise CaddieError(f"{name} is there already; move it away to promote trial {row.number} again")
+    return name
 
 
 def lineage(ledger: Ledger, row: Row) -> list[Row]:
@@ -121,33 +140,42 @@ def _unfit(bench: Bench, row: Row, seeds: int) -> list[str]:
 def _build(bench: Bench, row: Row, tree: Tree, tier: Tier) -> Path:
     """The record's bundle, through preflight as such; raises Refused."""
     folder = bench.trial_folder(row.number) / FOLDER
-    program = folder / bundle.NAME
+    program, fact = folder / bundle.NAME, f"record_{row.number}_passed"
     made = shipped.build(tree, tier.target)
-    if not program.exists() or program.read_bytes() != made:
+    sha256 = hashlib.sha256(made).hexdigest()
+    if not program.exists() or program.read_bytes() != made or bench.ledger.fact(fact) != sha256:
         discard(folder)
-        with bench.stage(row.number, row.title, "preflight"):
+        with bench.stage(row.number, row.title, "promote"):
             report = checks.run(tree, None, tier.target, bench.corpus, folder, bench.level, lambda _: made)
         if not report.passed:
-            discard(folder)
             raise report.findings[0].refusal()
+        bench.ledger.set_fact(fact, sha256)
     return program
 
 
 def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measured]:
-    """At least so many fresh seeds of exactly this file, those of an earlier try first."""
-    sha256 = hashlib.sha256(entry.program.read_bytes()).hexdigest()
+    """At least so many fresh seeds of exactly this file in this place, those of an earlier try first.
+
+    A seed that the program failed on is no seed to forget: it is remembered, and no later try passes it over.
+    """
     fact = f"record_{entry.number}"
-    if bench.ledger.fact(fact) != sha256:
-        bench.ledger.set_fact(fact, sha256)
+    where = f"{hashlib.sha256(entry.program.read_bytes()).hexdigest()} {machine.hardware()} {machine.torch_version()}"
+    if bench.ledger.fact(fact) != where:
+        bench.ledger.set_fact(fact, where)
         bench.ledger.set_fact(f"{fact}_from", str(len(bench.ledger.taken(entry.number))))
+        bench.ledger.set_fact(f"{fact}_failed", "")
     first = int(bench.ledger.fact(f"{fact}_from") or 0)
     measured = [one.measured for one in bench.ledger.taken(entry.number)[first:] if one.tier == tier.name]
-    for seed in new_seeds(seeds - len(measured)):
+    failed = bench.ledger.fact(f"{fact}_failed") or ""
+    for seed in new_seeds(0 if failed else seeds - len(measured)):
         try:
-            measured.append(measure(bench, entry, tier, seed))
+            measured.append(measure(bench, entry, tier, seed, stage="promote"))
         except Refused as refusal:
-            told = f"seed {seed} ended as {refusal.verdict}: {refusal}"
-            raise CaddieError(f"trial {entry.number} is no record: {told}") from refusal
+            failed = one_line(f"seed {seed} ended as {refusal.verdict}: {refusal}", 300)
+            bench.ledger.set_fact(f"{fact}_failed", failed)
+            break
+    if failed:
+        raise CaddieError(f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given")
     require_seeds_matter(measured)
     return measured
 
@@ -168,16 +196,15 @@ def _scaled(bench: Bench, limits: Budget, tier: Tier) -> Budget:
 
 
 def _reference(bench: Bench, track: str, tier: Tier, seeds: int) -> Record:
-    """The record to beat; where none is published for a text, the run's own baseline, measured on as many seeds."""
-    path = bench.workspace.root / "records" / "frontier.json"
-    if path.exists() and (known := frontier.tracks(path).get(track)):
-        return known
+    """The record to beat; for pocket's text none is published: the run's own baseline, measured on as many seeds."""
+    if track != POCKET_TRACK:
+        return frontier.read(bench.workspace.root / "records" / "frontier.json", track)
     start = baseline(bench)
     plain = replace(tier, proof_places=bench.tier.proof_places)
     entry = Entry(start.number, "the baseline, to be beaten", program_of(bench, start), UNLIMITED)
     taken = [one.measured for one in bench.ledger.taken(start.number) if one.tier == tier.name]
     for seed in new_seeds(seeds - len(taken)):
-        taken.append(measure(bench, entry, plain, seed))
+        taken.append(measure(bench, entry, plain, seed, stage="promote"))
     return Record(
         title=f"the baseline of run {bench.run}",
         source=f"trial {start.number:04d}, commit {start.commit_id}",

@@ -10,7 +10,6 @@ from rich.text import Text
 from experiments import loop, record, view
 from experiments.promote import promote
 from experiments.runs import Name, Root, open_ledger
-from experiments.workspace import Workspace
 from preflight.text import one_line
 
 
@@ -37,18 +36,15 @@ def command(
 
     bench = loop.open_bench(root, name, open_ledger(root, name).fact("profile") or "", announce)
     try:
-        made = promote(bench, number, seeds, non_record, say)
+        today = datetime.now(UTC).date()
+        made = promote(bench, number, seeds, non_record, say, today)
         for verdict in made.verdicts:
             say(verdict.told())
-        who = record.Author(author or setting(bench.workspace, "user.name"), github_id or setting(bench.workspace))
-        folder = record.write(bench, made, who, datetime.now(UTC).date())
+        known = bench.workspace.setting
+        who = record.Author(author or known("user.name") or "unknown", github_id or known("github.user") or "unknown")
+        folder = record.write(bench, made, who, today)
         say(f"{made.val_bpb:.6f} bpb on {len(made.measured)} seeds, at most {made.bytes_total:,} bytes: {folder}")
         for line in (f"git show --stat HEAD -- {folder}", f".venv/bin/python -m preflight record {folder}"):
             say(f"  {line}")
     finally:
         bench.close()
-
-
-def setting(workspace: Workspace, name: str = "github.user") -> str:
-    """What git knows of the person."""
-    return workspace.setting(name) or "unknown"

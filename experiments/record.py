@@ -33,7 +33,8 @@ from preflight.text import one_line
 
 HUMAN = "train_gpt_human.py"
 MOST_LOG_BYTES = 1 << 20  # of a program's own words
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!~&])")
+MOST_STEPS = 10**7  # the program counts them itself
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!~&$/@]|(?<=www)\.)")
 
 
 @dataclass(frozen=True)
@@ -43,22 +44,19 @@ class Author:
 
 
 def write(bench: Bench, made: Promotion, author: Author, today: date) -> str:
-    """Write, check and commit records/<track>/<date>_<slug>; returns its path in the repository; raises CaddieError."""
-    root = bench.workspace.root
-    name = f"records/{made.track}/{today}_{slug(made.title)}"
+    """Write, check and commit the record's folder; returns its path in the repository; raises CaddieError."""
+    root, name = bench.workspace.root, made.folder
     folder = root / name
-    if folder.exists():
-        raise CaddieError(f"{name} is there already; move it away to promote trial {made.row.number} again")
+    made_of = contents(bench, made, author, today)
+    folder.mkdir(parents=True)
     try:
-        folder.mkdir(parents=True)
-        files = contents(bench, made, author, today)
-        for path, content in files.items():
+        for path, content in made_of.items():
             (folder / path).write_bytes(content)
         if faults := record.check(folder).findings:
             raise CaddieError(f"{name}: our own check complains, nothing is committed: {faults[0]}")
         kind = "Packed" if made.reasons else "Record"
-        message = f"{kind}: {made.val_bpb:.5f} bpb on {len(made.measured)} seeds, {one_line(made.title, 60)}"
-        commit = Checkout(root, bench.run).commit_paths([f"{name}/{path}" for path in files], message)
+        message = f"{kind}: {made.val_bpb:.5f} bpb on {len(made.measured)} seeds, {one_line(made.row.title, 60)}"
+        commit = Checkout(root, bench.run).commit_paths([f"{name}/{path}" for path in made_of], message)
     except BaseException:
         shutil.rmtree(folder)
         raise
@@ -78,7 +76,9 @@ def contents(bench: Bench, made: Promotion, author: Author, today: date) -> dict
     }
     claim = submission(bench.corpus, made, author, today, versions)
     human = shipped.readable(made.tree, one_line(made.title, 80))
-    requirements = "".join(f"{name}=={version}\n" for name, version in versions.items() if name != "python")
+    public = {name: version.partition("+")[0] for name, version in versions.items()}  # an index knows no local versions
+    requirements = "".join(f"{name}=={version}\n" for name, version in public.items() if name != "python")
+    compile(human, HUMAN, "exec", dont_inherit=True)
     return {
         "README.md": readme(bench, made, claim, versions).encode("utf-8"),
         "submission.json": (json.dumps(claim, indent=2) + "\n").encode("utf-8"),
@@ -87,11 +87,6 @@ def contents(bench: Bench, made: Promotion, author: Author, today: date) -> dict
         "requirements.txt": requirements.encode("utf-8"),
         **told,
     }
-
-
-def slug(title: str) -> str:
-    """A title as the name of a folder."""
-    return "_".join(re.findall(r"[A-Za-z0-9]+", title))[:60].strip("_") or "unnamed"
 
 
 def imported(program: str) -> set[str]:
@@ -164,12 +159,11 @@ def seed_log(bench: Bench, made: Promotion, one: Measured, program: bytes, versi
         *_own_words(folder / "pack.log"),
         "--- measured from outside ---",
     ]
-    if curve:
-        step = curve[-1].step
-        lines.append(
-            f"step:{step}/{step} train_loss:{curve[-1].loss:.4f} train_time:{milliseconds:.0f}ms "
-            f"step_avg:{milliseconds / step:.2f}ms"
-        )
+    step = min(max(curve[-1].step, 1), MOST_STEPS) if curve else 1
+    loss = curve[-1].loss if curve else 0.0
+    lines.append(
+        f"step:{step}/{step} train_loss:{loss:.4f} train_time:{milliseconds:.0f}ms step_avg:{milliseconds / step:.2f}ms"
+    )
     return "\n".join(
         [
             *lines,
@@ -193,7 +187,12 @@ def _own_words(path: Path) -> list[str]:
     with path.open("rb") as file:
         text = file.read(MOST_LOG_BYTES).decode("utf-8", "backslashreplace")
     shown = [one_line(line, 500) for line in text.splitlines()]
-    return [line if logs.STEP.match(line) or logs.parse(line) == logs.Log() else f"> {line}" for line in shown]
+    return [line if _harmless(line) else f"> {line}" for line in shown]
+
+
+def _harmless(line: str) -> bool:
+    step = logs.STEP.match(line)
+    return logs.parse(line) == logs.Log() or (step is not None and "val_" not in line)
 
 
 def readme(bench: Bench, made: Promotion, claim: Mapping[str, object], versions: Mapping[str, str]) -> str:

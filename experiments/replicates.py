@@ -31,13 +31,18 @@ def generation(ledger: Ledger, incumbent: Row, tier: Tier, before: int | None = 
 
 
 def differences(ledger: Ledger, row: Row, tier_name: str, fresh: bool) -> list[float]:
-    """Candidate minus parent by seed, in the order they were measured: of the search, or of the re-measurement."""
+    """Candidate minus parent, in the order they were measured: of the search, or of the re-measurement."""
+    return [mine - theirs for _, mine, theirs in pairs(ledger, row, tier_name, fresh)]
+
+
+def pairs(ledger: Ledger, row: Row, tier_name: str, fresh: bool) -> list[tuple[int, float, float]]:
+    """(seed, candidate's, parent's) bits per byte of every seed that both were measured on."""
     parent = ledger.with_commit(row.parent)
     if parent is None or parent.number == row.number:  # the baseline is its own parent
         return []
     theirs = {one.measured.seed: one.measured.val_bpb for one in ledger.taken(parent.number) if one.tier == tier_name}
     mine = [one.measured for one in ledger.taken(row.number) if one.tier == tier_name and chosen(one, row, fresh)]
-    return [one.val_bpb - theirs[one.seed] for one in mine if one.seed in theirs]
+    return [(one.seed, one.val_bpb, theirs[one.seed]) for one in mine if one.seed in theirs]
 
 
 def lost_to_simplicity(ledger: Ledger, tier: Tier, noise: Noise, before: int | None = None) -> float:

@@ -36,6 +36,6 @@ def rerun(bench: Bench, number: int, seed: int | None) -> Rerun:
     chosen = next(iter(known)) if seed is None else seed
     tier = replace(bench.tier, name=TIER)
     entry = Entry(number, row.title, program_of(bench, row), budget(bench, baseline(bench)))
-    measured = measure(bench, entry, tier, chosen)
+    measured = measure(bench, entry, tier, chosen, stage=TIER)
     bench.workspace.note(row.commit_id, f"rerun: seed {chosen}, {measured.val_bpb:.6f} bpb")
     return Rerun(measured, known.get(chosen))

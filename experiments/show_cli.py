@@ -44,7 +44,7 @@ def show(
             f"on under {proof.rare_share:.1%} of tokens"
         )
     if taken:
-        extra += ["by hand:", "  " + by_hand(root, name, row.profile, number, taken[0].measured.seed)]
+        extra += ["by hand:", "  " + by_hand(name, row.profile, number, taken[0].measured.seed)]
     for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
         told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
         extra.append(one_line(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes", 300))
@@ -72,7 +72,7 @@ def diff(
         console.print(Text(one_line(line, 500), style), soft_wrap=True)
 
 
-def by_hand(root: Path, run: str, profile: str, number: int, seed: int) -> str:
+def by_hand(run: str, profile: str, number: int, seed: int) -> str:
     """The shell command that trains, packs and scores a trial's bundle without the harness."""
     tier = PROFILES[profile].tier
     shards = Path("shards") / PROFILES[profile].corpus

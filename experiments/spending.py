@@ -4,18 +4,17 @@ from datetime import datetime
 
 from experiments.calls import Calls
 from experiments.ledger import Ledger
-from experiments.outlook import main_stages
 from experiments.tiers import Profile
 
 
 def machine_dollars(ledger: Ledger, profile: Profile) -> float:
-    """The machine's hours in trials at its price.
+    """The machine's hours in trials, promotions and reruns at its price.
 
     One that is under way counts all that it may take; one that was lost, what it took by the clock.
     """
     minutes = 0.0
     for row in ledger.rows():
-        taken = sum(main_stages(ledger, row.number).values()) / 60
+        taken = sum(seconds for name, seconds in ledger.stages(row.number).items() if ":" not in name) / 60
         if not row.state.finished:
             taken = max(taken, profile.longest_trial_minutes)
         elif not row.state.counts and row.settled_at:

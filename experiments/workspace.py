@@ -20,7 +20,8 @@ import git
 
 from data.errors import WorkspaceError
 from preflight.text import one_line
-from preflight.tree import PLAIN, Source, Tree
+from preflight.tree import PLAIN as PLAIN_MODE
+from preflight.tree import Source, Tree
 
 TRANSFER_SECONDS = 600
 NO_REF = "0" * 40
@@ -30,6 +31,8 @@ IDENTITY = {
     "GIT_COMMITTER_NAME": "caddie",
     "GIT_COMMITTER_EMAIL": "caddie@localhost",
 }
+# A patch as git makes it where nobody has set anything: the person's own tools and colours are for people.
+PLAIN = ("-p", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/", "--dst-prefix=b/")
 OURS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "gc.auto=0")
 
 
@@ -101,9 +104,9 @@ class Workspace:
     def best(self) -> str:
         return self.commit_of(f"refs/heads/experiments/{self.run}/best")
 
-    def base_is_clean(self) -> bool:
-        """Whether base/ in the person's checkout is what HEAD says; a run starts from the commit."""
-        return not self._git("--no-optional-locks", "status", "--porcelain", "--", "base")
+    def is_clean(self, path: str = "base") -> bool:
+        """Whether a path in the person's checkout is what HEAD says; a run starts from the commit."""
+        return not self._git("--no-optional-locks", "status", "--porcelain", "--", path)
 
     def read(self, commit: str) -> Tree:
         """base/ of a commit or tree."""
@@ -137,7 +140,7 @@ class Workspace:
 
     def record(self, ref: str, files: Mapping[str, bytes], parent: str | None, message: str) -> None:
         """A commit on `ref` that adds or renews files, if the ref is still at `parent`."""
-        tree = self._tree(parent, {path: Source(PLAIN, content) for path, content in files.items()})
+        tree = self._tree(parent, {path: Source(PLAIN_MODE, content) for path, content in files.items()})
         parents = ("-p", parent) if parent else ()
         commit = self._git("commit-tree", tree, *parents, "-m", message, env=IDENTITY)
         self._git("update-ref", ref, commit, parent or NO_REF)
@@ -195,7 +198,7 @@ class Workspace:
 
     def diff(self, one: str, other: str) -> str:
         """The change of base/ between two commits."""
-        return self._git("diff", "--no-ext-diff", "--no-textconv", "--end-of-options", one, other, "--", "base")
+        return self._git("diff-tree", "-r", *PLAIN, "--end-of-options", one, other, "--", "base")
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         """A temporary folder inside the run's own, so that a kill leaves nothing elsewhere."""

@@ -70,23 +70,25 @@ def check_record(
     Example: python -m preflight record records/track_10min_16mb/2026-03-17_NaiveBaseline
     """
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    if not folder.is_dir():
-        console.print(f"could not run: {folder}: expected a record folder")
-        raise typer.Exit(2)
-    found = record.check(folder)
-    seeds = [one.final.val_bpb for one in found.claimed.values() if one.final]
-    track = folder.resolve().parent.name
-    tested: list[frontier.Verdict] = []
-    if against.exists() and track in frontier.tracks(against):
-        tested = frontier.verdicts(seeds, frontier.read(against, track))
+    tested: list[str] = []
+    try:
+        if not folder.is_dir():
+            raise CaddieError(f"{folder}: expected a record folder")
+        found = record.check(folder)
+        seeds = [one.final.val_bpb for one in found.claimed.values() if one.final]
+        if against.exists() and (beaten := frontier.tracks(against).get(found.track)) and len(set(seeds)) > 1:
+            tested = [f"against {found.track}: {verdict.told()}" for verdict in frontier.verdicts(seeds, beaten)]
+    except (CaddieError, OSError) as error:
+        console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
+        raise typer.Exit(2) from error
     if as_json:
-        findings = [finding.as_dict() for finding in found.findings]
-        print(json.dumps({"passed": not findings, "findings": findings, "notes": found.notes, "val_bpb": seeds}))
+        told = {"findings": [finding.as_dict() for finding in found.findings], "notes": found.notes}
+        print(json.dumps({"passed": not found.findings, **told, "val_bpb": seeds, "verdicts": tested}))
     else:
         for line in [*map(str, found.findings), *(f"note: {note}" for note in found.notes)]:
             console.print(one_line(line, 500))
-        for verdict in tested:
-            console.print(one_line(f"against {track}: {verdict.told()}", 500))
+        for line in tested:
+            console.print(one_line(line, 500))
         scores = ", ".join(f"{value:g}" for value in seeds) or "no score"
         count = len(found.findings)
         console.print(f"{len(seeds)} logs ({scores}): " + (f"{count} complaints" if count else "holds"))

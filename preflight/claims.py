@@ -43,6 +43,7 @@ class Claims:
             for text, result in self.claim.seed_results.items():
                 self._seed(text, result)
             self._mean([result.val_bpb for result in self.claim.seed_results.values()])
+            self._left_out()
         elif self.claim.val_bpb != NOT_SAID and self.logs:
             self._whole()
         self._nats()
@@ -55,7 +56,7 @@ class Claims:
 
     def _seed(self, text: str, result: SeedResult) -> None:
         """One seed's numbers in the log of that seed."""
-        seed = int(text) if text.isdigit() else None
+        seed = int(text) if re.fullmatch(r"0|[1-9]\d{0,18}", text, flags=re.ASCII) else None
         its = {name: log for name, log in self.logs.items() if seed is not None and seed in (log.seed, seed_in(name))}
         its = {name: log for name, log in its.items() if seed_in(name) in (None, seed)} or its
         others = {name: log for name, log in self.logs.items() if agrees(score(log), result.val_bpb)}
@@ -72,6 +73,8 @@ class Claims:
         if final is None:
             self.complain("numbers", WHERE, f"val_bpb {result.val_bpb} of seed {seed}", f"{score(log)}, as {name} ends")
             return
+        if name in self.found:
+            self.complain("seeds", WHERE, f"seed {one_line(text, 30)} from {name}", "another log for every seed")
         self.found[name] = Claimed(log, final)
         if final is not log.final and not agrees(score(log), result.val_bpb):
             self.notes.append(f"{name}: seed {seed} claims a score that is printed, {result.val_bpb}, but not the last")
@@ -102,9 +105,21 @@ class Claims:
         if told != NOT_SAID and abs(told - mean) > 0.6 * 10.0 ** -min(digits(told), 5):
             self.complain("numbers", WHERE, f"val_bpb {told}", f"{mean:.8f}, the mean of its seeds")
 
+    def _left_out(self) -> None:
+        """Runs of the same code that are better or worse than the claimed ones, and not among them."""
+        sizes = {one.log.code_bytes for one in self.found.values()}
+        others = [name for name, log in self.logs.items() if name not in self.found and log.code_bytes in sizes]
+        if others:
+            shown = ", ".join(f"{name} {score(self.logs[name]):g}" for name in others[:8])
+            self.notes.append(f"{WHERE}: {len(others)} more logs of the same code are not claimed: {shown}")
+
     def _whole(self) -> None:
         """A claim without seeds: one log's score, or the mean of all."""
         told = self.claim.val_bpb
+        listed = self.claim.seeds if isinstance(self.claim.seeds, list) else []
+        known = {seed for name, log in self.logs.items() for seed in (log.seed, seed_in(name))}
+        for seed in [seed for seed in listed if seed not in known]:
+            self.complain("seeds", WHERE, f"seed {seed} without a log", "a log of every seed")
         one = {name: final for name, log in self.logs.items() if (final := claimed_score(log, told))}
         mean = fmean(score(log) for log in self.logs.values())
         if one:
@@ -118,10 +133,6 @@ class Claims:
         if not agrees(mean, told):
             shown = ", ".join(f"{score(log)}" for log in self.logs.values())
             self.complain("numbers", WHERE, f"val_bpb {told}", f"a log's score ({shown}) or their mean")
-        listed = self.claim.seeds if isinstance(self.claim.seeds, list) else []
-        known = {seed for name, log in self.logs.items() for seed in (log.seed, seed_in(name))}
-        for seed in [seed for seed in listed if seed not in known]:
-            self.complain("seeds", WHERE, f"seed {seed} without a log", "a log of every seed")
 
     def _nats(self) -> None:
         """The claimed loss in nats is one log's, or their mean."""
@@ -135,7 +146,7 @@ class Claims:
 
     def _p_value(self, told: Statistics) -> None:
         try:
-            seeds = [result.val_bpb for result in (self.claim.seed_results or {}).values()]
+            seeds = [one.final.val_bpb for one in self.found.values() if one.final]
             reference = told.reference_val_bpb if len(told.reference_val_bpb) > 1 else told.reference_val_bpb[0]
             found = welch(seeds, reference, told.margin_bpb).p_value
         except CaddieError as error:

@@ -23,6 +23,9 @@ TOLERANCE_SECONDS = 1.0  # official logs stop up to 0.14 s late; more than 1 s w
 TEXT_BYTES = 151_080_000  # of the challenge's validation text
 TEXT_TOLERANCE = 1e-3
 BYTES_PER_TOKEN = {"sp1024": 2.4359, "sp4096": 3.3197, "sp8192": 3.72663, "CaseOps": 3.15715, "byte260": 1.0}
+TEN_MINUTES = "track_10min_16mb"
+CHALLENGE_TRACKS = (TEN_MINUTES, "track_non_record_16mb")
+TRACKS = (*CHALLENGE_TRACKS, "track_pocket", "track_pocket_non_record")  # the last two are caddie's own
 LN2 = 0.6931471805599453
 
 
@@ -42,16 +45,22 @@ class Folder:
         self.findings.append(Finding(rule, one_line(where, 120), got, expected))
 
     @property
+    def track(self) -> str:
+        """By its place; a folder that stands in no track is of the one that its JSON names, or of the strictest."""
+        if (place := self.path.parent.name) in TRACKS:
+            return place
+        told = f"track_{self.submission.track or ''}" if self.submission else ""
+        return told if told in TRACKS else TEN_MINUTES
+
+    @property
     def challenge_track(self) -> bool:
-        """Whether it is scored on the challenge's text; a folder that does not say so is taken at its place."""
-        told = f"{self.path.parent.name} {self.submission.track if self.submission else ''}"
-        return "16mb" in told or "track_" not in told
+        """Whether it is scored on the challenge's text."""
+        return self.track in CHALLENGE_TRACKS
 
     @property
     def timed(self) -> bool:
         """Whether the ten-minute clocks hold."""
-        told = f"{self.path.parent.name} {self.submission.track if self.submission else ''}"
-        return "non" not in told and "unlimited" not in told
+        return "non_record" not in self.track
 
 
 def check(path: Path) -> Folder:
@@ -59,6 +68,11 @@ def check(path: Path) -> Folder:
     folder = Folder(path.resolve())
     _read(folder)
     if folder.submission:
+        told = (folder.submission.track or "").replace("-", "_").removeprefix("track_")
+        if folder.track == TEN_MINUTES and "non_record" in told:
+            folder.complain(
+                "schema", "submission.json", f"track {one_line(told, 60)}", f"that of its place, {TEN_MINUTES}"
+            )
         folder.claimed = Claims(folder.submission, folder.logs, folder.complain, folder.notes).check()
         _readme(folder, folder.submission)
     scores = sum(one.final is not None for one in folder.claimed.values())

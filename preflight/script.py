@@ -12,7 +12,8 @@ from preflight.text import one_line
 
 NAME = "train_gpt.py"
 MOST_BYTES = 8 << 20
-NOT_CODE = {".md", ".json", ".log", ".txt", ".sh", ".vocab", ".model", ".png", ".tsv", ".csv", ".jsonl"}
+NOT_CODE = {".md", ".log", ".vocab", ".model", ".png"}  # and a record's own submission and requirements
+NOT_READ = {"submission.json", "requirements.txt"}
 
 
 @dataclass
@@ -34,33 +35,38 @@ class Script:
 def examine(folder: Path, logged_bytes: list[int]) -> Script:
     """The script of a record folder; another name than train_gpt.py is found by the bytes that the logs tell."""
     found = Script()
-    within = sorted(folder.rglob("*"), key=lambda path: (-len(path.parts), path))  # what stands higher goes first
-    plain = {path.name: path for path in within if path.is_file() and not path.is_symlink()}
-    scripts = [name for name in sorted(plain) if name.endswith(".py") and plain[name].stat().st_size <= MOST_BYTES]
-    if NAME not in plain:
-        found.findings.append(Finding("files", NAME, ", ".join(scripts) or "no script", "this file"))
-    found.sizes = {name: plain[name].stat().st_size for name in scripts}
-    sized = [name for name in scripts if plain[name].stat().st_size in logged_bytes]
-    likely = [name for name in scripts if name.startswith("train")]
-    found.main = next(iter([name for name in scripts if name == NAME] or sized or likely), "")
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    files = {name: path for name, path in files.items() if path.is_file() and not path.is_symlink()}
+    scripts = [name for name in files if name.endswith(".py") and files[name].stat().st_size <= MOST_BYTES]
+    here = [name for name in scripts if "/" not in name]
+    if NAME not in here:
+        found.findings.append(Finding("files", NAME, ", ".join(here) or "no script", "this file"))
+    found.sizes = {name: files[name].stat().st_size for name in scripts}
+    sized = [name for name in here if found.sizes[name] in logged_bytes]
+    likely = [name for name in here if name.startswith("train")]
+    found.main = next(iter([name for name in here if name == NAME] or sized or likely), "")
     if not found.main:
         return found
-    found.main_bytes = plain[found.main].stat().st_size
+    found.main_bytes = found.parts[found.main] = found.sizes[found.main]
     if not found.main_bytes:
         found.findings.append(Finding("files", found.main, "an empty file", "the script that ran"))
-    found.parts[found.main] = found.main_bytes
     waiting = [found.main]
     while waiting:
-        for name in sorted(_named(plain[waiting.pop()], found) & plain.keys() - found.parts.keys()):
-            if Path(name).suffix not in NOT_CODE:
-                found.parts[name] = plain[name].stat().st_size
+        named, packages = _named(files[waiting.pop()], found)
+        for name in files.keys() - found.parts.keys():
+            *folders, last = name.split("/")
+            read = last in named and Path(last).suffix not in NOT_CODE and last not in NOT_READ
+            if read or (folders and folders[0] in packages):
+                found.parts[name] = files[name].stat().st_size
                 waiting += [name] if name in scripts else []
+    found.parts = {found.main: found.main_bytes, **dict(sorted(found.parts.items()))}
     return found
 
 
-def _named(path: Path, found: Script) -> set[str]:
-    """File names that a script and what is packed in it mention as text, and modules that they import."""
+def _named(path: Path, found: Script) -> tuple[set[str], set[str]]:
+    """File names that a script and what is packed in it mention or import, and folders that they import."""
     names: set[str] = set()
+    packages: set[str] = set()
     text = path.read_text("utf-8", "replace")
     sources = unpacked(text)
     if len(sources) > 1:
@@ -68,14 +74,17 @@ def _named(path: Path, found: Script) -> set[str]:
     for source in sources:
         try:
             tree = ast.parse(source)
-        except SyntaxError as error:
+            compile(tree, path.name, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             _complain(path.name if source is text else f"{path.name}, unpacked", error, found)
             names |= _named_roughly(source)
+            packages |= {name.removesuffix(".py") for name in names if name.endswith(".py")}
             continue
         constants = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
         short = [value for value in constants if isinstance(value, str) and len(value) < 200]
         names |= {value.rsplit("/", 1)[-1] for value in short} | {f"{name}.py" for name in imports(source)}
-    return names
+        packages |= imports(source)
+    return names, packages
 
 
 def unpacked(script: str) -> list[str]:
@@ -84,9 +93,13 @@ def unpacked(script: str) -> list[str]:
 
 
 def imports(source: str) -> set[str]:
-    """Top-level modules that a source imports; raises SyntaxError."""
+    """Top-level modules that a source imports; none of one that does not parse."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return names
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -101,7 +114,7 @@ def _named_roughly(source: str) -> set[str]:
     return {name.rsplit("/", 1)[-1] for name in quoted} | {f"{name}.py" for name in imported}
 
 
-def _complain(name: str, error: SyntaxError, found: Script) -> None:
+def _complain(name: str, error: Exception, found: Script) -> None:
     """Newer Pythons take more: quotes inside f-strings since 3.12 (PEP 701)."""
     told = one_line(str(error), 120)
     if "f-string" in told and sys.version_info < (3, 12):

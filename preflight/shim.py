@@ -10,6 +10,7 @@ import binascii
 import bz2
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,6 +20,8 @@ LEAST_CHARACTERS = 200  # of a constant that may be code
 MOST_BYTES = 8 << 20  # of one unpacked payload
 DEPTH = 4  # of packed scripts in packed scripts
 
+LIKE_PYTHON = re.compile(r"^\s*(?:import|from|def|class)\s+\w+|^\s*exec\(", flags=re.M)
+
 Decoder = Callable[[bytes], bytes]
 TEXTS: tuple[Decoder, ...] = (lambda payload: payload, base64.b85decode, base64.b64decode, base64.a85decode)
 
@@ -26,7 +29,7 @@ TEXTS: tuple[Decoder, ...] = (lambda payload: payload, base64.b85decode, base64.
 def sources(script: str, depth: int = DEPTH) -> Iterator[str]:
     """The script itself, then every source that is packed in its constants; one that does not parse has none."""
     yield script
-    with suppress(SyntaxError, ValueError, RecursionError):
+    with suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         for constant in _constants(ast.parse(script)) if depth else ():
             for found in _unpacked(constant):
                 yield from _texts(found, depth - 1)
@@ -63,8 +66,9 @@ def _texts(found: bytes, depth: int) -> Iterator[str]:
     except ValueError:
         return
     modules = [value[0] for value in packed.values() if isinstance(value, list) and value] if packed else [text]
-    for source in modules:
-        yield from sources(str(source), depth)
+    for source in map(str, modules):
+        if packed or LIKE_PYTHON.search(source):  # a packed table or C source is neither
+            yield from sources(source, depth)
 
 
 def _lzma(packed: bytes, form: int = lzma.FORMAT_AUTO, filters: list[dict[str, int]] | None = None) -> bytes:

@@ -75,8 +75,8 @@ def minified(tree: Tree) -> Tree:
 
 
 def readable(tree: Tree, title: str) -> str:
-    """All reached files as one, for people: it compiles, and is not what runs."""
-    parts = [f'"""{title}, for reading: the files of base/ one after another. What ran is {bundle.NAME}."""\n']
+    """All reached files as one, for people: it compiles, and is not what runs. `title` is one line."""
+    parts = [f"# {title}\n# For reading: the files of base/ one after another. What ran is {bundle.NAME}.\n"]
     for path, source in sorted(reached(tree).items()):
         if text := source.content.decode("utf-8").strip():
             parts.append(f"# {'=' * 8} {path} {'=' * (100 - len(path))}\n\n{text}\n")

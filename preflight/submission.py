@@ -12,8 +12,8 @@ from preflight.text import one_line
 
 LARGEST = 1 << 20  # bytes of the file
 NOT_SAID = 1e9  # stands for a val_bpb that the file lacks
-Positive = Annotated[float, Field(gt=0)]
-Count = Annotated[int, Field(gt=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)]
+Count = Annotated[int, Field(gt=0, le=1 << 40, strict=True)]
 Text = Annotated[str, Field(min_length=1)]
 
 
@@ -35,7 +35,7 @@ class Statistics(BaseModel):
 
     reference: Text
     reference_val_bpb: Annotated[list[Positive], Field(min_length=1)]  # one = taken as exact
-    margin_bpb: Annotated[float, Field(ge=0)]
+    margin_bpb: Annotated[float, Field(ge=0, le=1e9)]
     p_value: Annotated[float, Field(ge=0, le=1)]
 
 
@@ -56,15 +56,15 @@ class Submission(BaseModel):
     seeds: list[Annotated[int, Field(strict=True)]] | dict[str, object] | None = None
     seed_results: dict[str, SeedResult] | None = None
     bytes_total: Count | None = None
-    bytes_code: Annotated[int, Field(ge=0, strict=True)] | None = None
+    bytes_code: Annotated[int, Field(ge=0, le=1 << 40, strict=True)] | None = None
     val_text_bytes: Count | None = None  # of a validation text that is not the challenge's
     statistics: Statistics | None = None
 
 
 def read(path: Path) -> tuple[Submission | None, list[Finding]]:
     """What a submission.json says, without what is not of the challenge's shape, and a finding for each such thing."""
-    if path.is_symlink() or path.stat().st_size > LARGEST:
-        return None, [Finding("schema", path.name, "a link or more bytes", f"a plain file of at most {LARGEST} bytes")]
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
+        return None, [Finding("schema", path.name, "something else", f"a plain file of at most {LARGEST} bytes")]
     try:
         values = json.loads(path.read_bytes())
         return Submission.model_validate(values), []

@@ -151,7 +151,7 @@ def test_the_honest_baseline_has_a_small_bound(pocket):
 
 def hand(bench, *launcher, **environment):
     """The command that `show` prints, as a person would type it; returns the printed val_bpb."""
-    command = by_hand(bench.workspace.root, "night", "pocket", 0, bench.ledger.measurements(0)[0].seed)
+    command = by_hand("night", "pocket", 0, bench.ledger.measurements(0)[0].seed)
     command = command.replace(".venv/bin/python", " ".join([sys.executable, *launcher]))
     extra = " ".join(f"{name}={value}" for name, value in environment.items())
     clean = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}

@@ -52,7 +52,7 @@ def main(run: str = "ten", root: Path = Path()) -> None:
             table.setdefault(name, []).append(value)
 
     command = shlex.split(
-        by_hand(root, run, "pocket", 0, ledger.measurements(0)[0].seed).replace(".venv/bin/python", sys.executable)
+        by_hand(run, "pocket", 0, ledger.measurements(0)[0].seed).replace(".venv/bin/python", sys.executable)
     )
     started = time.monotonic()
     subprocess.run(command, check=True, capture_output=True, env={"PATH": os.defpath}, cwd=root)

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable
+from math import isfinite
 
 import plotly.graph_objects as go
 
@@ -18,6 +19,7 @@ GROUPS = (  # name, states, colour, symbol, size
     ("reverted", (State.REVERTED,), REVERTED, "circle-open", 9),
     ("discarded", (State.DISCARDED,), DISCARDED, "circle", 7),
 )
+Pairs = list[tuple[int, float, float]]  # seed, the trial's bpb, the incumbent's
 MARGIN = {"l": 56, "r": 12, "t": 12, "b": 44}
 
 
@@ -41,7 +43,7 @@ def progress(story: Story) -> go.Figure:
         view.append(list(stairs))
     stairs_line = {"shape": "hv", "color": KEPT, "width": 2}
     figure.add_scatter(x=steps, y=measured, mode="lines", line=stairs_line, name="incumbent", hoverinfo="skip")
-    top = max([value for value in measured if value is not None], default=2.0) + 0.05
+    top = max(filter(isfinite, measured), default=2.0) + 0.05
     for name, states, colour, symbol, size in GROUPS:
         some = [trial for trial in trials if trial.row.state in states and trial.row.val_bpb is not None]
         ys[0].append([min(trial.row.val_bpb or top, top) for trial in some])
@@ -104,10 +106,13 @@ def loss(curves: list[tuple[str, Curve, bool]]) -> go.Figure:
     return figure
 
 
-def seeds(pairs: list[tuple[str, float, float]], sd: float) -> go.Figure:
-    """Differences to the incumbent by seed, each with the noise of one pair; the mean with its own."""
-    names, differences = [name for name, _, _ in pairs], [mine - theirs for _, mine, theirs in pairs]
-    mean = sum(differences) / len(differences)
+def seeds(search: Pairs, fresh: Pairs, sd: float) -> go.Figure:
+    """Differences to the incumbent by seed, each with the noise of one pair; the mean of those that are believed."""
+    both = [("search", search), ("fresh", fresh)]
+    names = [f"{name} {seed}" for name, some in both for seed, _, _ in some]
+    differences = [mine - theirs for _, some in both for _, mine, theirs in some]
+    believed = [mine - theirs for _, mine, theirs in fresh or search]
+    mean = sum(believed) / len(believed)
     figure = go.Figure()
     figure.add_scatter(
         x=differences, y=names, mode="markers", marker={"color": BASELINE, "size": 9}, name="seed",
@@ -117,11 +122,11 @@ def seeds(pairs: list[tuple[str, float, float]], sd: float) -> go.Figure:
     marker = {"color": KEPT if mean < 0 else FAILED, "size": 12, "symbol": "diamond"}
     figure.add_scatter(
         x=[mean], y=["mean"], mode="markers", marker=marker,
-        error_x={"type": "constant", "value": sd / len(pairs) ** 0.5, "color": INK, "thickness": 2}, name="mean",
+        error_x={"type": "constant", "value": sd / len(believed) ** 0.5, "color": INK, "thickness": 2}, name="mean",
         hovertemplate="mean %{x:+.4f} bpb<extra></extra>",
     )  # fmt: skip
     _styled(figure, "bpb against the incumbent on the same seed; left is better", "")
-    figure.update_layout(height=130 + 32 * len(pairs), showlegend=False, margin={**MARGIN, "l": 130})
+    figure.update_layout(height=130 + 32 * len(names), showlegend=False, margin={**MARGIN, "l": 130})
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_yaxes(autorange="reversed")
     return figure
@@ -167,4 +172,4 @@ def _styled(figure: go.Figure, x: str, y: str) -> None:
 
 def safe(text: str, limit: int = 200) -> str:
     """Foreign text as Plotly shows it: no tag, no link."""
-    return html.escape(one_line(text, limit))
+    return html.escape(one_line(text, limit), quote=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from experiments.bench import measurement_folder
 from experiments.curves import Curve
 from experiments.curves import read as read_curve
 from experiments.ledger import Ledger, Row, Taken
-from experiments.replicates import differences
+from experiments.replicates import pairs
 from experiments.report import charts, streams
 from experiments.report.story import Story, Trial, tell
 from experiments.runs import open_ledger, profile_of
@@ -98,7 +99,7 @@ class _Report:
         return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
 
     def _put(self, path: Path, text: str) -> None:
-        partial = path.with_suffix(".partial")
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # a person may ask while a run renews it
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)  # a browser sees the old page or the new one
 
@@ -123,7 +124,7 @@ class _Report:
         row, tier = trial.row, self.story.profile.tier
         parent = self.ledger.with_commit(row.parent)
         taken = self.ledger.taken(row.number)
-        pairs = list(self._pairs(row, parent, taken))
+        search, fresh = (pairs(self.ledger, row, tier.name, fresh) for fresh in (False, True))
         first = next((one for one in taken if one.tier == tier.name), None)
         folder = self._measured_in(row, first) if first else None
         curves = list(self._curves(row, parent, first)) if first else []
@@ -136,7 +137,8 @@ class _Report:
             before=self.story.trials[i - 1] if i else None,
             after=self.story.trials[i + 1] if i + 1 < len(self.story.trials) else None,
             taken=taken,
-            seeds=charts.seeds(pairs, trial.noise_bpb) if pairs else None,
+            seeds=charts.seeds(search, fresh, trial.noise_bpb) if search else None,
+            first=first.measured if first else None,
             loss=charts.loss(curves) if curves else None,
             streams=streams.read(folder / "weights.bin") if folder else [],
             diff=self._diff(row),
@@ -144,27 +146,12 @@ class _Report:
             rescores=self.ledger.rescores(row.number),
             ablations=self.ledger.ablations(row.number),
             log=_tail(folder / "train.log") if folder else [],
-            by_hand=by_hand(self.root, self.story.run, row.profile, row.number, seed) if first else "",
+            by_hand=by_hand(self.story.run, row.profile, row.number, seed) if first else "",
             assets="../assets",
         )
 
     def _measured_in(self, row: Row, one: Taken) -> Path:
         return measurement_folder(self.story.folder, one.tier, row.number, one.measured.seed, one.fresh_for)
-
-    def _pairs(self, row: Row, parent: Row | None, taken: list[Taken]) -> Iterator[tuple[str, float, float]]:
-        """(name, mine, the incumbent's) of every seed that both were measured on."""
-        tier = self.story.profile.tier
-        if parent is None or parent.number == row.number:
-            return
-        theirs = {
-            one.measured.seed: one.measured.val_bpb for one in self.ledger.taken(parent.number) if one.tier == tier.name
-        }
-        for fresh, name in ((False, "search"), (True, "fresh")):
-            known = len(differences(self.ledger, row, tier.name, fresh))
-            asked = row.number if fresh else None
-            mine = [one.measured for one in taken if one.tier == tier.name and one.fresh_for == asked]
-            for one in [one for one in mine if one.seed in theirs][:known]:
-                yield f"{name} {one.seed}", one.val_bpb, theirs[one.seed]
 
     def _curves(self, row: Row, parent: Row | None, first: Taken) -> Iterator[tuple[str, Curve, bool]]:
         seed = first.measured.seed

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from experiments.calls import Calls
 from experiments.ledger import Ledger, Row
-from experiments.outlook import main_stages, outlook
+from experiments.outlook import LATER, main_stages, outlook
 from experiments.proposal import by_of
 from experiments.replicates import noise_by_trial
 from experiments.runs import profile_of
+from experiments.spending import machine_dollars
 from experiments.state import State
 from experiments.tiers import Profile
 
@@ -34,7 +35,6 @@ class Trial:
     noise_bpb: float  # sd of a difference between equal trees, when it began
     minutes: float
     model_dollars: float
-    incumbent_bpb: float | None  # its value when this trial began
     paired_bpb: float | None  # the baseline's value plus the paired differences of every keep up to here, and its own
 
     @property
@@ -98,7 +98,7 @@ def tell(run: str, folder: Path, ledger: Ledger, profile: Profile) -> Story:
     trials = list(_trials(ledger))
     story = Story(run, folder, profile, trials, _classes(trials, profile), _generations(trials))
     story.hours = _hours(ledger, story.rows)
-    story.machine_dollars = sum(trial.minutes for trial in trials) / 60 * profile.dollars_per_hour
+    story.machine_dollars = machine_dollars(ledger, profile)
     story.model_dollars = Calls(ledger).spent_dollars()
     story.outlook = list(outlook(ledger, profile)) if trials else []
     return story
@@ -110,16 +110,16 @@ def _trials(ledger: Ledger) -> Iterator[Trial]:
     spent: dict[int, float] = {}
     for call in Calls(ledger).rows():
         spent[call.trial] = spent.get(call.trial, 0.0) + (call.booked_dollars or 0.0)
-    value = paired = None
+    paired = None
     for row in ledger.rows():
         here = None if paired is None or row.delta_bpb is None else paired + row.delta_bpb
         if row.state is State.BASELINE:
             here = row.val_bpb
         minutes = sum(main_stages(ledger, row.number).values()) / 60
         noise = profile_noise.get(row.number, 0.0)
-        yield Trial(row, by_of(row.proposal), noise, minutes, spent.get(row.number, 0.0), value, here)
+        yield Trial(row, by_of(row.proposal), noise, minutes, spent.get(row.number, 0.0), here)
         if row.state in (State.BASELINE, State.KEPT):
-            value, paired = row.val_bpb, here
+            paired = here
 
 
 def _noises(ledger: Ledger) -> Iterator[tuple[int, float]]:
@@ -157,4 +157,7 @@ def _hours(ledger: Ledger, rows: list[Row]) -> dict[str, float]:
         began = datetime.fromisoformat(rows[0].started_at)
         whole = (datetime.fromisoformat(str(ended[-1].settled_at)) - began).total_seconds() / 3600
         hours[IDLE] = max(0.0, whole - sum(hours.values()))
+    later = [seconds for row in rows for name, seconds in ledger.stages(row.number).items() if name in LATER]
+    if later:
+        hours["promotion and reruns"] = sum(later) / 3600
     return hours

@@ -62,8 +62,10 @@ def _parts(blob: bytes) -> dict[str, list[bytes]]:
     listing = json.loads(blob[offset - length : offset])["arrays"]
     parts: dict[str, list[bytes]] = {}
     for name, dtype, shape in listing[:MOST_ARRAYS]:
-        size = ITEM_BYTES[dtype] * prod(int(side) for side in shape)
-        if size < 0 or offset + size > len(blob):
+        if not all(type(side) is int and side >= 0 for side in shape):
+            raise ValueError("a shape that is none")
+        size = ITEM_BYTES[dtype] * prod(shape)
+        if offset + size > len(blob):
             raise ValueError("arrays longer than the file")
         kind = re.sub(r"\.\d+(?=\.)", ".*", str(name))[:80]
         parts.setdefault(kind, []).append(blob[offset : offset + size])

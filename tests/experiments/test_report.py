@@ -127,7 +127,15 @@ def test_bytes_by_stream_add_up_or_say_nothing(tmp_path):
     path.write_bytes(good)
     found = streams.read(path)
     assert {one.name: (one.arrays, one.raw_bytes) for one in found} == {"blocks.*.w:q": (2, 128), "scale": (1, 16)}
-    for bad in (b"", good[:40], good[:-1], b"PK" + good[2:], streams.MAGIC + b"\xff\xff\xff\xff" + header):
+    endless = json.dumps({"meta": {}, "arrays": [["a", "int8", [float("inf")]]]}).encode()
+    for bad in (
+        streams.MAGIC + streams.LENGTH.pack(len(endless)) + endless,
+        b"",
+        good[:40],
+        good[:-1],
+        b"PK" + good[2:],
+        streams.MAGIC + b"\xff\xff\xff\xff" + header,
+    ):
         path.write_bytes(bad)
         assert streams.read(path) == []
     path.unlink()

@@ -158,11 +158,11 @@ def test_a_good_record_holds(folder):
 CODE = 39  # bytes of the fixture's script
 WRONG = {
     "no readme": (lambda folder: (folder / "README.md").unlink(), {"files"}),
-    "no logs": (lambda folder: [path.unlink() for path in folder.glob("*.log")], {"files", "seeds"}),
-    "a log less": (lambda folder: (folder / "train_seed7.log").unlink(), {"seeds"}),
+    "no logs": (lambda folder: [path.unlink() for path in folder.glob("*.log")], {"files", "seeds", "p_value"}),
+    "a log less": (lambda folder: (folder / "train_seed7.log").unlink(), {"seeds", "p_value"}),
     "no number": (lambda folder: (folder / "README.md").write_text("mean 1.1005"), {"readme"}),
     "best seed as mean": (lambda folder: edit(folder, val_bpb=1.1005), {"numbers", "readme"}),
-    "another score": (lambda folder: write_log(folder, 42, 1.1006, CODE), {"numbers"}),
+    "another score": (lambda folder: write_log(folder, 42, 1.1006, CODE), {"numbers", "p_value"}),
     "another seed": (lambda folder: write_log(folder, 42, 1.1005, CODE, seed=1337), {"seeds"}),
     "other bytes": (lambda folder: edit(folder, bytes_total=14_000_000), {"bytes"}),
     "too large": (lambda folder: write_log(folder, 7, 1.1010, CODE, model=16_000_001), {"oversize"}),
@@ -195,6 +195,44 @@ def test_one_wrong_thing_is_one_complaint(folder, what):
     assert (folder / "train_gpt.py").stat().st_size == CODE
     spoil(folder)
     assert rules(folder) == expected
+
+
+ODD = {
+    "a superscript": {"seed_results": {"²": {"val_bpb": 1.1}}},
+    "one seed thrice": {"seed_results": {seed: {"val_bpb": 1.1005} for seed in ("42", "042", "0042")}},
+    "a giant": {"seed_results": {"42": {"val_bpb": 1.1005, "artifact_bytes": 10**400}}},
+    "no number": {"statistics": {"reference": "x", "reference_val_bpb": [1.1, 1e999], "margin_bpb": 0, "p_value": 1}},
+    "no clock": {"track": "non_record_16mb"},
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_an_odd_submission_is_a_complaint_and_no_crash(folder, what):
+    edit(folder, **ODD[what])
+    if what == "no clock":
+        write_log(folder, 7, 1.1010, CODE, stop=900_000)
+        assert rules(folder) == {"schema", "time"}
+    else:
+        assert rules(folder) & {"schema", "seeds"}
+
+
+def test_a_submission_that_is_a_folder_and_a_script_that_nests_for_ever(folder):
+    (folder / "submission.json").unlink()
+    (folder / "submission.json").mkdir()
+    (folder / "train_gpt.py").write_text("x = " + "(" * 5000 + ")" * 5000)
+    assert {"files", "schema", "static"} & rules(folder)
+
+
+def test_a_package_beside_the_script_is_counted(folder):
+    (folder / "helper_of_nobody").mkdir()
+    (folder / "helper_of_nobody" / "__init__.py").write_text("pass\n" + " " * 1_000_000)
+    found = record.check(folder)
+    assert "helper_of_nobody/__init__.py 1,000,005" in str([one for one in found.findings if one.rule == "oversize"][0])
+
+
+def test_other_runs_of_the_same_code_are_named(folder):
+    write_log(folder, 1000, 1.3, CODE)
+    assert "train_seed1000.log 1.3" in " ".join(record.check(folder).notes)
 
 
 def test_files_that_the_script_reads_are_counted(folder):
