@@ -26,7 +26,7 @@ def main() -> int:
     if parser.parse_args().write:
         PAGE.write_text(reference(), encoding="utf-8")
     else:
-        print(reference())
+        sys.stdout.write(reference())
     return 0
 
 
