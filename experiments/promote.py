@@ -156,7 +156,8 @@ def _build(bench: Bench, row: Row, tree: Tree, tier: Tier) -> Path:
 def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measured]:
     """At least so many fresh seeds of exactly this file in this place, those of an earlier try first.
 
-    A seed that the program failed on is no seed to forget: it is remembered, and no later try passes it over.
+    A seed that the program failed on is no seed to forget: no later try passes it over. What took too long, which may
+    be the machine's fault, is tried again with that same seed.
     """
     fact = f"record_{entry.number}"
     where = f"{hashlib.sha256(entry.program.read_bytes()).hexdigest()} {machine.hardware()} {machine.torch_version()}"
@@ -167,15 +168,18 @@ def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measur
     first = int(bench.ledger.fact(f"{fact}_from") or 0)
     measured = [one.measured for one in bench.ledger.taken(entry.number)[first:] if one.tier == tier.name]
     failed = bench.ledger.fact(f"{fact}_failed") or ""
-    for seed in new_seeds(0 if failed else seeds - len(measured)):
+    if failed and "timeout" not in failed.split(": ")[0]:
+        raise CaddieError(f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given")
+    again = [int(failed.split()[1])] if failed else []
+    for seed in again + new_seeds(seeds - len(measured) - len(again)):
         try:
             measured.append(measure(bench, entry, tier, seed, stage="promote"))
         except Refused as refusal:
             failed = one_line(f"seed {seed} ended as {refusal.verdict}: {refusal}", 300)
             bench.ledger.set_fact(f"{fact}_failed", failed)
-            break
-    if failed:
-        raise CaddieError(f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given")
+            told = f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given"
+            raise CaddieError(told) from refusal
+        bench.ledger.set_fact(f"{fact}_failed", "")
     require_seeds_matter(measured)
     return measured
 

@@ -13,10 +13,11 @@ import pytest
 from support import MORE_TEXT, TINY, git, proposal
 from typer.testing import CliRunner
 
-from data.errors import CaddieError
+from data.errors import CaddieError, Refused
 from experiments import after_cli, cli, record
 from experiments.branches import adopt, finalize
 from experiments.checkout import Checkout
+from experiments.comparison import measure
 from experiments.loop import open_bench
 from experiments.promote import promote
 from experiments.record import Author
@@ -132,6 +133,23 @@ def test_a_seed_that_failed_is_not_drawn_again(bench, budget):
             with pytest.raises(CaddieError, match="seed 1 ended as crash.*every seed it is given"):
                 promote(bench, row.number, 3, True, lambda _: None, TODAY)
     assert [one.measured.seed for one in bench.ledger.taken(row.number) if one.tier == "record"] == [11]
+
+
+def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
+    tried = []
+
+    def slow_once(bench, entry, tier, seed, **_):
+        tried.append(seed)
+        if len(tried) == 2:
+            raise Refused("timeout(train)", "train: got 99.0 cpu seconds, expected at most 30.0")
+        return measure(bench, entry, tier, seed)
+
+    monkeypatch.setattr("experiments.promote.measure", slow_once)
+    with pytest.raises(CaddieError, match=r"ended as timeout\(train\)"):
+        promote(bench, 1, 2, True, lambda _: None, TODAY)
+    made = promote(bench, 1, 2, True, lambda _: None, TODAY)
+    assert tried[1] == tried[2]
+    assert [one.seed for one in made.measured] == [tried[0], tried[1]]
 
 
 def test_a_preflight_that_was_cut_short_is_made_again(bench, monkeypatch):
