@@ -196,8 +196,9 @@ def test_a_record_alone_beside_data_repeats_its_score(pocket, tmp_path, monkeypa
     few = {**TARGET.environment, "ITERATIONS": "60"}
     tier = dataclasses.replace(RECORD_POCKET, target=dataclasses.replace(TARGET, environment=few), proof_places=64)
     monkeypatch.setitem(PROFILES, "pocket", dataclasses.replace(PROFILES["pocket"], record=tier))
-    made = promote(bench, 0, 2, True, lambda _: None)
-    for name, content in contents(bench, made, Author("a", "a"), date(2026, 11, 21)).items():
+    today = date(2026, 11, 21)
+    made = promote(bench, 0, 2, True, lambda _: None, today)
+    for name, content in contents(bench, made, Author("a", "a"), today).items():
         (tmp_path / name).write_bytes(content)
     one = made.measured[0]
     data = ROOT / "shards" / "pocket"
