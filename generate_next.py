@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from data.errors import CaddieError, NeedsPerson, NoProposal
-from preflight.process_tree import die_with_parent, unreadable
+from preflight.sandbox.process_tree import die_with_parent, unreadable
 from preflight.text import one_line
 from proposers import PROPOSERS, Options, explained, proposer
 from proposers.context import gather

@@ -16,9 +16,11 @@ EXIT_OVERSIZE = 4  # the artifact does not fit
 
 
 def connect(address: str) -> socket.socket:
-    """`fd:N` is an inherited socket, anything else the path of a Unix socket."""
+    """`fd:N` is an inherited socket, `tcp:N` a port of this machine, anything else the path of a Unix socket."""
     if address.startswith("fd:"):
         return socket.socket(fileno=int(address[3:]))
+    if address.startswith("tcp:"):
+        return socket.create_connection(("127.0.0.1", int(address[4:])))
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(address)
     return connection

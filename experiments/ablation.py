@@ -12,7 +12,7 @@ from experiments.proposal import is_no_op
 from experiments.replicates import generation
 from experiments.workspace import Workspace
 from preflight import bundle, checks
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.tree import PLAIN, Source, Tree
 
 CONTEXT = 2  # changes with up to twice as many lines between them are taken as one

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from data.errors import CaddieError, Refused
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run
 

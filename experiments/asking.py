@@ -12,7 +12,7 @@ from data.errors import CaddieError, NeedsPerson, NoProposal, ProposalError, Pro
 from experiments import key
 from experiments.bench import Bench
 from experiments.proposal import Proposal
-from preflight import leftovers
+from preflight.sandbox import cleanup
 from preflight.text import one_line
 
 CODE = Path(__file__).resolve().parent.parent  # where generate_next.py is
@@ -72,7 +72,7 @@ class Asker:
 
     def propose(self) -> str:
         """Start generate_next.py and return what it printed; raises NoProposal, NeedsPerson or ProposerFailed."""
-        leftovers.clear(self.bench.folder / PROPOSER_FOLDER)
+        cleanup.clear(self.bench.folder / PROPOSER_FOLDER)
         environment = {**os.environ, "CADDIE_PARENT": str(os.getpid())}
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, pass_fds=key.descriptors()

@@ -19,7 +19,7 @@ GOLDEN_SECONDS = 1800
 def finalize(workspace: Checkout, ledger: Ledger, onto: str, branch: str) -> list[Row]:
     """A new branch of `onto` and one commit for each kept change that is not there yet; returns their rows."""
     best = ledger.incumbent()
-    if best is None or best.number == 0:
+    if best is None or best.state is not State.KEPT:
         raise CaddieError(f"run {workspace.run} has kept nothing: there is no change to put on a branch")
     commit, made = workspace.commit_of(onto), []
     for row in lineage(ledger, best)[1:]:

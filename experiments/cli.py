@@ -41,7 +41,7 @@ from experiments.push import Pusher
 from experiments.runs import Name, Root, open_ledger, profile_of
 from experiments.tiers import PROFILES
 from experiments.toggle_cli import toggles
-from preflight import process_tree
+from preflight.sandbox import process_tree
 from preflight.text import one_line
 
 EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL

@@ -16,7 +16,8 @@ from experiments.asking import PROPOSERS
 from experiments.ledger import journal_mode
 from experiments.tiers import MEASUREMENTS, Profile
 from experiments.workspace import Workspace, without_credentials
-from preflight import machine, walls
+from preflight import machine
+from preflight.sandbox import isolation
 from preflight.text import one_line
 
 GOOD, NOTE, BAD = "ok", "note", "bad"
@@ -102,7 +103,7 @@ def gpus(order: Order) -> Iterator[Line]:
 
 
 def sandbox(order: Order) -> Iterator[Line]:
-    levels = walls.available_levels()
+    levels = isolation.available_levels()
     level = order.level or levels[0]
     good = level in levels and (level != "none" or order.level == "none")
     hint = "apt-get install bubblewrap, or a kernel with Landlock (5.13+)"
@@ -113,7 +114,7 @@ def sandbox(order: Order) -> Iterator[Line]:
 def ranks(order: Order) -> Iterator[Line]:
     """What training needs, tried inside the sandbox: torch, every rank in one sum, attention, Triton."""
     target = order.profile.tier.target
-    level = order.level or walls.available_levels()[0]
+    level = order.level or isolation.available_levels()[0]
     facts = machine.probe(order.root.resolve() / "trials" / order.run / "doctor", target, level)
     if facts.problem:
         yield Line("ranks", BAD, facts.problem, f"a sum over {target.ranks} rank(s) in the sandbox", "make setup")

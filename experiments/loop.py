@@ -23,9 +23,10 @@ from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from experiments.workspace import Workspace
-from preflight import bundle, checks, leftovers
+from preflight import bundle, checks
+from preflight.sandbox import cleanup
 from preflight.text import one_line
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 FAILURES_IN_A_ROW = 3
 UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
@@ -77,7 +78,7 @@ def recover(bench: Bench) -> list[Row]:
     """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
     lost = bench.ledger.unsettled()
     for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
-        leftovers.clear(folder)
+        cleanup.clear(folder)
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
     calls.settle_lost(bench.ledger)
@@ -93,8 +94,8 @@ def stopped(bench: Bench) -> None:
         settle_lost(bench, row.number, State.STOPPED, "stopped by a person")
     for row in bench.ledger.rows():
         if row.state is State.STOPPED:
-            leftovers.clear(bench.trial_folder(row.number))
-    leftovers.clear(bench.folder / PROPOSER_FOLDER)
+            cleanup.clear(bench.trial_folder(row.number))
+    cleanup.clear(bench.folder / PROPOSER_FOLDER)
     calls.settle_lost(bench.ledger)
 
 
@@ -112,7 +113,7 @@ def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
         if row.kind == "baseline" and row.parent == start and not row.state.counts:
             bench.ledger.hand_over(row.number, number)
     folder = bench.trial_folder(number)
-    leftovers.discard(folder)
+    cleanup.discard(folder)
     try:
         with bench.stage(number, "the baseline", "preflight"):
             tree = bench.workspace.read(start)
@@ -197,7 +198,7 @@ def run(
         say(f"start {session.starts} since the last settled trial: waiting {pause} s")
         time.sleep(pause)
     bench.workspace.unlock()
-    leftovers.clear(bench.folder / "doctor")
+    cleanup.clear(bench.folder / "doctor")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
     order, profile = Order(trials, hours, budget_usd, stop_file), PROFILES[bench.profile]

@@ -24,7 +24,7 @@ from experiments.state import State
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
 from preflight import bundle, checks, frontier, machine, shipped
 from preflight.frontier import Record, Seed, Verdict
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.limits import TRAIN_SECONDS
 from preflight.text import one_line
 from preflight.tree import Tree

@@ -17,7 +17,7 @@ from experiments.job import Measured
 from experiments.referee import Score, ScoreLimits, score
 from experiments.tiers import Profile, Tier
 from preflight import bundle
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
 

@@ -12,7 +12,7 @@ from data.errors import CaddieError
 from experiments.rescore import Rescored, rescore
 from experiments.runs import open_ledger, profile_of
 from preflight.text import one_line
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 
 def command(

@@ -15,7 +15,7 @@ from experiments.toggles import Arm, Toggles, markdown, rows, stored
 from preflight import bundle
 from preflight.text import one_line
 from preflight.tree import read_folder
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 
 def toggles(

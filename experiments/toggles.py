@@ -23,7 +23,7 @@ from experiments.account import Account, described, with_knobs
 from experiments.judge import Paired, paired
 from preflight import smoke
 from preflight.conversation import first_pass, hold
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.limits import ARTIFACT_BYTES
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take

@@ -16,7 +16,7 @@ from experiments.settle import settle, settle_lost
 from experiments.state import State
 from experiments.tiers import CONTROL_EVERY
 from preflight import bundle, checks
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.text import one_line
 from preflight.tree import Tree
 

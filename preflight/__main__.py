@@ -19,7 +19,7 @@ from preflight.finding import Finding
 from preflight.targets import TARGETS
 from preflight.text import one_line
 from preflight.tree import read_folder
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 
 def main(

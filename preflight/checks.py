@@ -11,7 +11,7 @@ from data.corpus import Corpus
 from data.errors import Refused
 from preflight import boundary, bundle, size, smoke, syntax
 from preflight.finding import Finding
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target
 from preflight.proof import Honesty
 from preflight.tree import Tree

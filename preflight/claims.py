@@ -80,13 +80,12 @@ class Claims:
             self.notes.append(f"{name}: seed {seed} claims a score that is printed, {result.val_bpb}, but not the last")
         self._trained(f"val_bpb {result.val_bpb} of seed {seed}", name, its)
         run = next((one for one in its.values() if one.stop_step), log)
-        for what, claimed, logged in (
-            ("artifact_bytes", result.artifact_bytes, log.total_bytes),
-            ("steps", result.steps, run.stop_step),
+        for rule, what, claimed, logged in (
+            ("bytes", "artifact_bytes", result.artifact_bytes, log.total_bytes),
+            ("numbers", "steps", result.steps, run.stop_step),
         ):
             if claimed and logged and claimed != logged:
-                self.complain("bytes" if what != "steps" else "numbers", WHERE, f"{what} {claimed:,} of seed {seed}",
-                              f"{logged:,}, as {name} says")  # fmt: skip
+                self.complain(rule, WHERE, f"{what} {claimed:,} of seed {seed}", f"{logged:,}, as {name} says")
         if result.val_loss and not agrees(result.val_loss, final.val_nats):
             self.complain("numbers", WHERE, f"val_loss {result.val_loss} of seed {seed}", f"{final.val_nats} of {name}")
 

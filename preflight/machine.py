@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import CaddieError
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Target, interpreter, require
 from preflight.sandbox import Job, Limits, run
 
@@ -122,10 +122,10 @@ def probe(folder: Path, target: Target, level: str) -> Facts:
     program = folder / "probe.py"
     program.write_text(PROBE)
     job = Job(
-        command=(*interpreter(target.ranks), str(program)),
+        command=(*interpreter(target.ranks), "{in}/probe.py"),
         folder=folder / "job",
         limits=target.within(LIMITS),
-        readable=(program,),
+        inputs={"probe.py": program},
         environment=target.environment,
         ranks=target.ranks,
         level=level,

@@ -11,6 +11,8 @@ from data.errors import Refused, SandboxError
 from preflight.sandbox import Job, Limits, Outcome
 from preflight.text import tail
 
+PROGRAM, METRICS = "train_gpt.py", "metrics.jsonl"
+MEMORY_TO_BLAME = 0.5  # of its limit: from this peak on it is the job that the machine had no room for
 EXIT_NOT_FINITE, EXIT_OVERSIZE = 3, 4  # base/protocol.py
 KILLED = (-9, 128 + 9)  # SIGKILL; as bubblewrap passes it on
 ENDED_BY = {
@@ -59,25 +61,29 @@ class Candidate:
         folder: Path,
         limits: Limits,
         *arguments: str,
-        readable: tuple[Path, ...] = (),
+        inputs: Mapping[str, Path] | None = None,
         environment: Mapping[str, str] | None = None,
-        release: tuple[Path, Path] | None = None,
+        release: tuple[Path, str] | None = None,
     ) -> Job:
-        """The bundle's `phase`; it sees itself and `readable`, and every rank of the target in train and score."""
+        """The bundle's `phase`; it sees itself and `inputs`, and every rank of the target in train and score."""
         ranks = self.target.ranks if phase in ("train", "score") else 1
         return Job(
-            command=(*interpreter(ranks), str(self.bundle), phase, *arguments),
+            command=(*interpreter(ranks), f"{{in}}/{PROGRAM}", phase, *arguments),
             folder=folder,
             limits=self.target.within(limits),
-            readable=(self.bundle, *readable),
+            inputs={PROGRAM: self.bundle, **(inputs or {})},
             environment={**self.target.environment, "PRESET": self.target.preset, **(environment or {})},
             release=release,
             ranks=ranks,
+            follow=(METRICS,) if phase == "train" else (),
             level=self.level,
         )
 
     def describe(self, folder: Path, limits: Limits) -> Job:
         return self.job("describe", folder, limits, "--knobs")
+
+    def size(self, folder: Path, limits: Limits) -> Job:
+        return self.job("size", folder, limits, "--out", "{out}")
 
     def train(self, folder: Path, limits: Limits, corpus: Corpus, shards: Path, seed: int) -> Job:
         """`shards` is linked into the job's data view when it says it is ready; nothing else of the corpus is there."""
@@ -92,21 +98,21 @@ class Candidate:
             "train",
             folder,
             limits,
-            *("--data", str(view), "--out", str(folder / "out")),
-            readable=(view,),
+            *("--data", "{in}/data", "--out", "{out}"),
+            inputs={"data": view},
             environment={"SEED": str(seed)},
-            release=(shards, view / "train"),
+            release=(shards, "data"),
         )
 
     def pack(self, folder: Path, limits: Limits, weights: Path) -> Job:
         cap_bytes = self.target.cap_bytes - self.bundle.stat().st_size
-        output = folder / "out" / "artifact.bin"
-        arguments = ("--weights", str(weights), "--cap-bytes", str(cap_bytes), "--out", str(output))
-        return self.job("pack", folder, limits, *arguments, readable=(weights,))
+        arguments = ("--weights", "{in}/weights.bin", "--cap-bytes", str(cap_bytes), "--out", "{out}/artifact.bin")
+        return self.job("pack", folder, limits, *arguments, inputs={"weights.bin": weights})
 
     def score(self, folder: Path, limits: Limits, artifact: Path, tokenizer: Path) -> Job:
-        arguments = ("--artifact", str(artifact), "--tokenizer", str(tokenizer), "--socket", "{socket}")
-        return self.job("score", folder, limits, *arguments, readable=(artifact, tokenizer))
+        arguments = ("--artifact", "{in}/artifact.bin", "--tokenizer", "{in}/tokenizer.model", "--socket", "{socket}")
+        inputs = {"artifact.bin": artifact, "tokenizer.model": tokenizer}
+        return self.job("score", folder, limits, *arguments, inputs=inputs)
 
 
 def interpreter(ranks: int) -> tuple[str, ...]:
@@ -126,8 +132,13 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
         used, limit = (getattr(side, f"{outcome.reason}_seconds") for side in (outcome, job.limits))
         what = f"{outcome.reason.replace('_', ' ')} seconds"
         raise Refused(f"timeout({phase})", f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
-    if not outcome.reason and outcome.status in KILLED:
-        raise SandboxError(f"{phase} was killed from outside, as the kernel does when memory runs out")
+    if not outcome.reason and outcome.status in KILLED and outcome.machine_out_of_memory:
+        used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
+        if used < MEMORY_TO_BLAME * limit:
+            raise SandboxError(
+                f"{phase} was killed with {used:,} of {limit:,} bytes in use: the machine is out of memory"
+            )
+        raise Refused("oom", f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer")
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]

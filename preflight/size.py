@@ -10,7 +10,7 @@ from pathlib import Path
 from data.errors import Refused
 from preflight import bundle
 from preflight.finding import Finding
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take
 from preflight.tree import Tree
@@ -50,7 +50,7 @@ def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int
     program = folder / bundle.NAME
     program.write_bytes(bundle.build(tree))
     work = folder / "size"
-    job = Candidate(program, target, level).job("size", work, LIMITS, "--out", str(work / "out"))
+    job = Candidate(program, target, level).size(work, LIMITS)
     try:
         require(job, run(job), "size")
         take(job.out, "size.json", 1 << 16, folder / "size.json")

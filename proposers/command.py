@@ -62,7 +62,7 @@ class Command:
             command=self.program,
             folder=folder / "job",
             limits=LIMITS,
-            readable=self.show,
+            host_paths=self.show,
             environment=self.environment,
             internet=True,
             stdin=given,

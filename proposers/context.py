@@ -12,7 +12,7 @@ from experiments.tiers import PROFILES, Profile
 from experiments.workspace import Workspace
 from preflight.phases import Target
 from preflight.tree import Tree
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 
 @dataclass(frozen=True)

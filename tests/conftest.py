@@ -16,7 +16,7 @@ from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
 from experiments.state import State
 from experiments.trial import run_trial
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 
 @pytest.fixture(autouse=True)

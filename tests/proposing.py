@@ -6,7 +6,7 @@ from experiments.ledger import Row
 from experiments.state import State
 from experiments.tiers import PROFILES
 from preflight.tree import Tree
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 from proposers.context import Context
 
 

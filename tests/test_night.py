@@ -21,7 +21,7 @@ from experiments.ledger import Ledger
 from experiments.loop import open_bench
 from experiments.session import STARTS, Session
 from experiments.state import State
-from preflight import process_tree
+from preflight.sandbox import process_tree
 
 pytestmark = [pytest.mark.trial, pytest.mark.torch]
 KILLS = 20
@@ -114,7 +114,7 @@ class Night:
         assert not list((self.root / ".git").rglob("*.lock"))
         run = self.root / "trials" / "night"
         assert not (run / "scratch").exists() or not list((run / "scratch").iterdir())
-        assert not [path for path in run.rglob("*") if path.name in ("out", "view", "warden.lock", "smoke")]
+        assert not [path for path in run.rglob("*") if path.name in ("out", "view", "supervisor.lock", "smoke")]
         rows = self.rows()
         assert all(row.state.finished for row in rows)
         assert [row.number for row in rows] == list(range(len(rows)))
@@ -154,9 +154,9 @@ def test_a_killed_trial_is_tried_again(night):
     night.write_ideas(2)
     process = night.start()
     night.until(process, "trial 0001  measure")
-    while not (wardens := night.processes("preflight.warden")):
+    while not (supervisors := night.processes("preflight.sandbox.supervisor")):
         assert passed(process, 0.02)
-    os.kill(wardens[0], signal.SIGKILL)
+    os.kill(supervisors[0], signal.SIGKILL)
     assert process.wait() == 0
     night.check_every_idea_once(2)
     night.check_nothing_is_left()
@@ -274,7 +274,7 @@ def test_twenty_kills_of_the_controller_and_twenty_of_a_trial(night):
         if kind == "controller":
             victims = night.processes("experiments run")
         else:
-            victims = night.processes("preflight.warden") + night.processes("train_gpt.py")
+            victims = night.processes("preflight.sandbox.supervisor") + night.processes("train_gpt.py")
         with contextlib.suppress(ProcessLookupError, IndexError):  # none is there, or it has just gone
             os.kill(rng.choice(victims), signal.SIGKILL)
             kills[kind] += 1

@@ -25,7 +25,7 @@ from experiments.trial import run_trial
 from preflight import logs
 from preflight.phases import Candidate
 from preflight.sandbox import Limits, run
-from preflight.walls import SYSTEM, available_levels
+from preflight.sandbox.isolation import SYSTEM, available_levels
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 

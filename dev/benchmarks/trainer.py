@@ -31,7 +31,7 @@ from experiments.tiers import PROFILES
 from experiments.toggles import Arm, Toggles, side_by_side
 from preflight import bundle
 from preflight.tree import read_folder
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = PROFILES["pocket"].tier.target

@@ -10,7 +10,6 @@ from experiments.ledger import Ledger, Row
 from experiments.outlook import LATER, main_stages, outlook
 from experiments.proposal import by_of
 from experiments.replicates import noise_by_trial
-from experiments.runs import profile_of
 from experiments.spending import machine_dollars
 from experiments.state import State
 from experiments.tiers import Profile
@@ -95,7 +94,7 @@ class Story:
 
 
 def tell(run: str, folder: Path, ledger: Ledger, profile: Profile) -> Story:
-    trials = list(_trials(ledger))
+    trials = list(_trials(ledger, profile))
     story = Story(run, folder, profile, trials, _classes(trials, profile), _generations(trials))
     story.hours = _hours(ledger, story.rows)
     story.machine_dollars = machine_dollars(ledger, profile)
@@ -104,27 +103,20 @@ def tell(run: str, folder: Path, ledger: Ledger, profile: Profile) -> Story:
     return story
 
 
-def _trials(ledger: Ledger) -> Iterator[Trial]:
+def _trials(ledger: Ledger, profile: Profile) -> Iterator[Trial]:
     """Every row with its incumbent's value; the paired line adds up differences, which luck of seeds leaves alone."""
-    profile_noise = dict(_noises(ledger))
     spent: dict[int, float] = {}
     for call in Calls(ledger).rows():
         spent[call.trial] = spent.get(call.trial, 0.0) + (call.booked_dollars or 0.0)
     paired = None
-    for row in ledger.rows():
+    for row, noise in noise_by_trial(ledger, profile.tier):
         here = None if paired is None or row.delta_bpb is None else paired + row.delta_bpb
         if row.state is State.BASELINE:
             here = row.val_bpb
         minutes = sum(main_stages(ledger, row.number).values()) / 60
-        noise = profile_noise.get(row.number, 0.0)
-        yield Trial(row, by_of(row.proposal), noise, minutes, spent.get(row.number, 0.0), here)
+        yield Trial(row, by_of(row.proposal), noise.difference_sd, minutes, spent.get(row.number, 0.0), here)
         if row.state in (State.BASELINE, State.KEPT):
             paired = here
-
-
-def _noises(ledger: Ledger) -> Iterator[tuple[int, float]]:
-    for row, noise in noise_by_trial(ledger, profile_of(ledger).tier):
-        yield row.number, noise.difference_sd
 
 
 def _classes(trials: list[Trial], profile: Profile) -> list[ClassLine]:

@@ -8,7 +8,7 @@ from experiments.curves import Watch, run_watched
 from experiments.job import Job, Measured
 from experiments.referee import ScoreLimits, score
 from preflight import yardstick
-from preflight.leftovers import discard
+from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
 

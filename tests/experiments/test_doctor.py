@@ -14,7 +14,7 @@ from support import ROOT, git
 from experiments.asking import PROPOSERS
 from experiments.doctor import BAD, GOOD, NOTE, Order, examine
 from experiments.tiers import PROFILES
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 from proposers import PROPOSERS as KNOWN
 
 torch = pytest.mark.torch
@@ -122,11 +122,11 @@ def test_gpus(order):
 CONTAINER = """
 import os, sys
 sys.path.insert(0, {root!r})
-from preflight import landlock, syscalls
+from preflight.sandbox import landlock, seccomp
 calls = {{name: (number, number) for number, name in enumerate(("create", "add", "restrict"), start=444)}}
-syscalls.ALWAYS = {{name: syscalls.ALWAYS[name] for name in ("mount", "unshare", "setns")}}
+seccomp.ALWAYS = {{name: seccomp.ALWAYS[name] for name in ("mount", "unshare", "setns")}}
 landlock.libc.prctl(landlock.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-landlock.filter_system_calls(syscalls.program(*([calls] if {without_landlock} else []), groups=True))
+landlock.filter_system_calls(seccomp.program(*([calls] if {without_landlock} else []), groups=True))
 os.execv(sys.argv[1], sys.argv[1:])
 """
 

@@ -13,7 +13,7 @@ from preflight import bundle, checks, shipped, smoke
 from preflight.phases import Candidate
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 BASE = read_folder(ROOT)
 

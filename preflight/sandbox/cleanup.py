@@ -1,16 +1,18 @@
 """What jobs leave behind: their folders, and after a crash of the harness, processes that still run in them."""
 
 import fcntl
+import hashlib
 import os
 import subprocess
 import time
 from pathlib import Path
 
 from data.errors import SandboxError
-from preflight import process_tree
+from preflight.sandbox import process_tree
 
 PATIENCE_SECONDS, PAUSE_SECONDS = 60.0, 0.02
-LOCK_NAME = "warden.lock"  # in a job's folder, held while the job's warden lives
+LOCK_NAME = "supervisor.lock"  # in a job's folder, held while the job's supervisor lives
+WORKSPACE = ".job-"  # begins the name of a folder that one job sees
 
 
 def clear(folder: Path) -> None:
@@ -22,12 +24,12 @@ def clear(folder: Path) -> None:
         if LOCK_NAME in files:  # the folder of a job; below it stands only what its candidate made
             folders.clear()
             _wait(Path(path) / LOCK_NAME)
-            process_tree.end_marked(marker(Path(path)))  # a warden that was killed too leaves these
+            process_tree.end_marked(marker(Path(path)))  # a supervisor that was killed too leaves these
     discard(folder)
 
 
 def _wait(lock: Path) -> None:
-    """Until a job's warden is gone: it ends with its harness, and holds the lock until then."""
+    """Until a job's supervisor is gone: it ends with its harness, and holds the lock until then."""
     try:
         held = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # a candidate's own file of that name, in a folder that was half removed
@@ -44,8 +46,8 @@ def _wait(lock: Path) -> None:
 
 
 def marker(folder: Path) -> str:
-    """In the environment of every process of a job."""
-    return f"CADDIE_JOB={folder}"
+    """In the environment of every process of a job: names the job to the harness, and tells the job nothing."""
+    return f"CADDIE_JOB={hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
 
 
 def discard(folder: Path) -> None:

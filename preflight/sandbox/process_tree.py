@@ -47,16 +47,23 @@ def sample(root: int) -> Sample:
     return Sample(len(living), threads, ticks / TICK, PAGE * sum(int(fields[21]) for fields in living))
 
 
-def unlinked_bytes(root: int) -> int:
-    """Disk and memory held by files that are open below `root` but have no name any more."""
-    held: dict[tuple[int, int], int] = {}
+def unlinked_bytes(root: int, folder: str) -> int:
+    """Disk held below `root` by files of `folder` that are open or mapped but have no name any more."""
+    held: dict[tuple[str, str], int] = {}
     for pid in descendants(root):
-        with contextlib.suppress(FileNotFoundError, PermissionError, ProcessLookupError):
+        with contextlib.suppress(OSError):
             for entry in os.scandir(f"/proc/{pid}/fd"):
-                with contextlib.suppress(FileNotFoundError, PermissionError):
+                with contextlib.suppress(OSError):
                     info = Path(entry.path).stat()
                     if info.st_nlink == 0 and stat.S_ISREG(info.st_mode):
-                        held[info.st_dev, info.st_ino] = 512 * info.st_blocks
+                        held[f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}", str(info.st_ino)] = (
+                            512 * info.st_blocks
+                        )
+        with contextlib.suppress(OSError), Path(f"/proc/{pid}/maps").open(errors="replace") as lines:
+            for fields in (line.split(maxsplit=5) for line in lines if line.endswith("(deleted)\n")):
+                if fields[5].startswith(folder) and (fields[3], fields[4]) not in held:
+                    first, last = (int(end, 16) for end in fields[0].split("-"))
+                    held[fields[3], fields[4]] = last - first
     return sum(held.values())
 
 
@@ -81,7 +88,7 @@ def end_marked(variable: str) -> None:
     """Kill every process that was started with this NAME=VALUE in its environment, wherever it hangs now."""
     wanted = variable.encode()
     for _ in range(SWEEPS):  # one that hangs in a driver cannot be ended, and shall not hold up the night
-        marked = [pid for pid in _processes() if wanted in _environment(pid)]
+        marked = [pid for pid in processes() if wanted in environment(pid)]
         if not marked:
             return
         for pid in marked:
@@ -102,11 +109,12 @@ def unreadable() -> None:
     ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def _processes() -> list[int]:
+def processes() -> list[int]:
+    """All of this machine."""
     return [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
 
 
-def _environment(pid: int) -> list[bytes]:
+def environment(pid: int) -> list[bytes]:
     """What a process was started with; empty for one that is gone, a zombie, or somebody else's."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")

@@ -8,12 +8,14 @@ machine and on a node of a cluster, and dies with the harness.
 import contextlib
 import ctypes
 import fcntl
+import mmap
 import json
 import os
 import resource
 import select
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -21,28 +23,38 @@ import time
 from pathlib import Path
 from typing import Any
 
-from preflight import process_tree
+from preflight.sandbox import process_tree
+from preflight.sandbox.cgroup import Group
 
 POLL_SECONDS = 0.1
-WARDEN_PRIORITY = -10
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+MADV_POPULATE_READ = 22  # Linux 5.14: reads a whole mapping into the page cache
+FOLLOWED_BYTES = 4 << 20
+POLL_SLACK_BYTES = 4 << 20  # a file system that has less than this left is full
+DATA_FACTOR = 2  # of the memory limit: what one process may map, where only looking now and then counts what it uses
+HANDLES = "/proc/self/fd/"
 
 
 class Stop(Exception):
     """The harness wants this job to end, or has gone."""
 
 
-class Warden:
+class Supervisor:
     """One job under watch; `reason` says which limit ended it, empty if it ended by itself."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.limits = job, job["limits"]
-        self.out, self.log_path = Path(job["out"]), Path(job["log"])
+        self.out: Path | None = Path(job["out"]) if job["channel"] is None else None
+        self.log_path = Path(job["log"])
         self.reason = ""
         self.lost_cpu = self.last_cpu = 0.0  # CPU of processes that vanished without being waited for
         self.peak_memory = self.logged = 0
         self.created = time.monotonic()
         self.clock: tuple[float, float] | None = None  # wall and CPU seconds when the job's time began
+        self.group = Group.make(
+            self.limits["memory_bytes"] + self.limits["disk_bytes"] + 2 * self.limits["temporary_bytes"],
+            self.limits["processes"] + self.limits["threads"],
+        )
 
     def run(self) -> dict[str, Any]:
         libc = ctypes.CDLL(None, use_errno=True)
@@ -51,13 +63,10 @@ class Warden:
         signal.signal(signal.SIGTERM, _raise_stop)
         lock = Path(self.job["lock"]).open("w")  # noqa: SIM115 held until this process ends, however it ends
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with contextlib.suppress(
-            PermissionError
-        ):  # where it may, it runs before what it watches: a fork bomb starves all
-            os.setpriority(os.PRIO_PROCESS, 0, WARDEN_PRIORITY)
         status: int | None = None
         cpu = 0.0
         child: subprocess.Popen[bytes] | None = None
+        ended_before = _ended_by_kernel()
         try:
             if os.getppid() != self.job["parent"]:
                 raise Stop  # the harness was gone before the kernel knew whom to tell
@@ -70,9 +79,11 @@ class Warden:
                     start_new_session=True,
                     pass_fds=self.job["pass_fds"],
                     env=self.job["environment"],
-                    cwd=self.job["out"],
+                    cwd=self.job["out"] if self.job["channel"] is None else "/",
                     preexec_fn=self.set_limits,
                 )
+            for handle in self.job["pass_fds"]:
+                os.close(handle)
             if not self.job["release"]:
                 self.clock = (self.created, 0.0)
             status = self.watch(child)
@@ -88,27 +99,75 @@ class Warden:
             with contextlib.suppress(ChildProcessError):
                 while True:
                     os.waitpid(-1, 0)
+            self.reason = self.reason or self.why_killed(status)
+            self.collect()
+            if self.group:
+                self.group.remove()
         now = time.monotonic()
         cpu = max(cpu, self.last_cpu)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = max(cpu, used.ru_utime + used.ru_stime)
         wall0, cpu0 = self.clock or (now, cpu)
         return {
-            "status": status,
+            "status": None if self.reason else status,
             "reason": self.reason,
             "setup_seconds": wall0 - self.created,
             "setup_cpu_seconds": cpu0,
             "wall_seconds": now - wall0,
             "cpu_seconds": cpu - cpu0,
             "peak_memory_bytes": self.peak_memory,
+            "machine_out_of_memory": _ended_by_kernel() > ended_before,
         }
 
     def set_limits(self) -> None:
-        """In the child, before it becomes the candidate."""
+        """In the child, before it becomes the candidate; its niceness is that of the person's own command."""
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        os.setpriority(os.PRIO_PROCESS, 0, max(0, os.getpriority(os.PRIO_PROCESS, 0)))
+        if self.group:
+            self.group.join()
+        elif not self.job["gpu"]:  # CUDA reserves far more than it uses
+            resource.setrlimit(resource.RLIMIT_DATA, (DATA_FACTOR * self.limits["memory_bytes"],) * 2)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        resource.setrlimit(resource.RLIMIT_FSIZE, (self.limits["disk_bytes"],) * 2)
+
+    def why_killed(self, status: int | None) -> str:
+        """The limit behind an end that looks like the program's own: the kernel's out-of-memory killer, a full disk."""
+        if status and self.group and (reason := self.group.broken_limit()):
+            return reason
+        return "disk" if status and self.out and self.full() else ""
+
+    def full(self) -> bool:
+        """Whether the job has filled what it may write."""
+        with contextlib.suppress(OSError):
+            return self.written()[0] >= self.limits["disk_bytes"] - POLL_SLACK_BYTES
+        return False
+
+    def collect(self) -> None:
+        """Plain files of OUT for the harness, which looks at each again; the rest is gone with the job."""
+        if self.job["collect"] is None or self.out is None:
+            return
+        room = self.limits["disk_bytes"]
+        with os.scandir(self.out) as entries:
+            for entry in entries:
+                info = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room:
+                    room -= info.st_size
+                    shutil.copyfile(entry.path, Path(self.job["collect"]) / entry.name)
+
+    def follow(self) -> None:
+        """Files that the harness reads while they grow."""
+        for name in self.job["follow"] if self.out else ():
+            with contextlib.suppress(OSError):
+                handle = os.open(self.out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+                with os.fdopen(handle, "rb") as source, (Path(self.job["collect"]) / name).open("ab") as copy:
+                    source.seek(copy.tell())
+                    copy.write(source.read(max(0, FOLLOWED_BYTES - copy.tell())))
+
+    def meet(self) -> None:
+        """Receive the job's OUT, if it has come; then the job may begin."""
+        with socket.socket(fileno=os.dup(self.job["channel"])) as channel:
+            _, handles, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT)
+            if handles:
+                self.out = Path(f"{HANDLES}{handles[0]}")
+                channel.send(b"O")
 
     def watch(self, child: "subprocess.Popen[bytes]") -> int | None:
         """Until the candidate ends by itself or by a limit; its exit status, or None."""
@@ -117,11 +176,17 @@ class Warden:
         next_poll = 0.0
         with self.log_path.open("wb") as log:
             while True:
-                if select.select([child.stdout], [], [], POLL_SECONDS / 2)[0]:
+                awaited = [child.stdout] if self.out else [child.stdout, self.job["channel"]]
+                ready = select.select(awaited, [], [], POLL_SECONDS / 2)[0]
+                if child.stdout in ready:
                     self.copy_log(child.stdout.fileno(), log)
+                if self.job["channel"] in ready:
+                    with contextlib.suppress(BlockingIOError, ConnectionError):
+                        self.meet()
                 status = child.poll()
                 if status is None and time.monotonic() >= next_poll:
                     self.release_data()
+                    self.follow()
                     self.reason = self.reason or self.broken_limit()
                     next_poll = time.monotonic() + POLL_SECONDS
                 if self.reason or status is not None:
@@ -140,7 +205,7 @@ class Warden:
 
     def release_data(self) -> None:
         """The clock is the data: when the candidate says it is ready, its training shards appear and time begins."""
-        if self.clock or not os.path.lexists(self.out / "ready"):
+        if self.clock or self.out is None or not os.path.lexists(self.out / "ready"):
             return
         source, target = Path(self.job["release"][0]), Path(self.job["release"][1])
         hidden = target.with_name(f".{target.name}")
@@ -150,6 +215,7 @@ class Warden:
                 os.link(shard, hidden / shard.name)
             except OSError:  # another file system
                 shutil.copyfile(shard, hidden / shard.name)
+            read_into_memory(hidden / shard.name)
         hidden.rename(target)
         self.clock = (time.monotonic(), self.cpu_seconds(process_tree.sample(os.getpid())))
 
@@ -185,11 +251,40 @@ class Warden:
         if sample.threads > self.limits["threads"]:
             return "processes"
         try:
-            written, files = disk_use([Path(folder) for folder in self.job["writable"]])
-            written += process_tree.unlinked_bytes(os.getpid())
+            written, files = self.written()
         except OSError:  # a path too long or a folder nobody may read: no honest job makes one
             return "disk"
         return "disk" if written > self.limits["disk_bytes"] or files > self.limits["files"] else ""
+
+    def written(self) -> tuple[int, int]:
+        """Bytes that the job holds on disk, and its files."""
+        if not self.job["polled"]:  # a file system of its own: the kernel counts what has no name any more, too
+            if self.out is None:
+                return 0, 0
+            used = os.statvfs(self.out)
+            return (used.f_blocks - used.f_bfree) * used.f_frsize, used.f_files - used.f_ffree
+        written, files = disk_use([Path(folder) for folder in self.job["polled"]])
+        return written + process_tree.unlinked_bytes(os.getpid(), self.job["workspace"]), files
+
+
+def read_into_memory(path: Path) -> None:
+    """All pages of a file that jobs share are resident before one sees it: which were, would be a message."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size:
+            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
+                try:
+                    pages.madvise(MADV_POPULATE_READ)
+                except OSError:  # an older kernel
+                    while file.read(1 << 24):
+                        pass
+
+
+def _ended_by_kernel() -> int:
+    """Processes that this machine's out-of-memory killer has ended so far."""
+    with contextlib.suppress(OSError):
+        lines = [line.split() for line in Path("/proc/vmstat").read_text().splitlines()]
+        return next((int(value) for name, value in lines if name == "oom_kill"), 0)
+    return 0
 
 
 def disk_use(folders: list[Path]) -> tuple[int, int]:
@@ -213,4 +308,4 @@ def _raise_stop(*_: object) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(Warden(json.load(sys.stdin)).run()))
+    print(json.dumps(Supervisor(json.load(sys.stdin)).run()))

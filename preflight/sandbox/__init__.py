@@ -1,0 +1,5 @@
+"""Start untrusted programs, limit them and end them."""
+
+from preflight.sandbox.job import Job, Limits, Outcome, Running, run, start, take, wipe_shared_state
+
+__all__ = ["Job", "Limits", "Outcome", "Running", "run", "start", "take", "wipe_shared_state"]

@@ -1,0 +1,86 @@
+"""A control group for one job, where the harness may make one: memory and processes that the kernel itself holds.
+
+Everything a job can pile up counts: anonymous memory, its file systems in memory, socket and pipe buffers, page
+tables. Version 2 (Linux 4.5 on) wants a group that was delegated to this user; version 1 one that can be written.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from secrets import token_hex
+
+ROOT = Path("/sys/fs/cgroup")
+NAME = "caddie-"
+
+
+@dataclass(frozen=True)
+class Group:
+    """The folders of one job's group: one in version 2, one for each controller in version 1."""
+
+    folders: tuple[Path, ...]
+    memory: Path
+    pids: Path
+
+    @classmethod
+    def make(cls, memory_bytes: int, processes: int) -> "Group | None":
+        """A group with these limits; None where none can be made, and polling has to do."""
+        name = f"{NAME}{token_hex(8)}"
+        parents = _parents()
+        made: list[Path] = []
+        try:
+            for parent in dict.fromkeys(parents.values()):
+                (parent / name).mkdir()
+                made.append(parent / name)
+            memory, pids = parents["memory"] / name, parents["pids"] / name
+            unified = memory == pids
+            (memory / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(str(memory_bytes))
+            (pids / "pids.max").write_text(str(processes))
+            with contextlib.suppress(FileNotFoundError, OSError):  # no swap: what is swapped out would not be counted
+                (memory / "memory.swap.max").write_text("0") if unified else (
+                    memory / "memory.memsw.limit_in_bytes"
+                ).write_text(str(memory_bytes))
+            return cls(tuple(made), memory, pids)
+        except (OSError, KeyError):
+            for folder in made:
+                folder.rmdir()
+            return None
+
+    def join(self) -> None:
+        """The calling process and all it will start belong to the group from here on."""
+        for folder in self.folders:
+            (folder / "cgroup.procs").write_text(str(os.getpid()))
+
+    def broken_limit(self) -> str:
+        """The limit that the kernel has held against the group: memory, processes, or nothing."""
+        if any(_count(self.memory / name, "oom_kill") for name in ("memory.events", "memory.oom_control")):
+            return "memory"
+        return "processes" if _count(self.pids / "pids.events", "max") else ""
+
+    def remove(self) -> None:
+        """Once everything in it is over."""
+        for folder in self.folders:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _count(path: Path, event: str) -> int:
+    """How often something happened, by the kernel's count."""
+    with contextlib.suppress(OSError):
+        lines = [line.split() for line in path.read_text().splitlines()]
+        return next((int(value) for name, value in lines if name == event), 0)
+    return 0
+
+
+def _parents() -> dict[str, Path]:
+    """The folder below which this process may make a group, by controller."""
+    found: dict[str, Path] = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers and (ROOT / "cgroup.controllers").exists():
+            here = ROOT / path.lstrip("/")
+            parent = here.parent if here != ROOT else here  # a group with processes in it has no groups below it
+            found |= dict.fromkeys(("memory", "pids"), parent)
+        for controller in set(controllers.split(",")) & {"memory", "pids"}:
+            found[controller] = ROOT / controllers / path.lstrip("/")
+    return found

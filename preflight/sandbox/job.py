@@ -1,0 +1,348 @@
+"""A job as data, and the handle of one that runs: what it sees, may spend, and leaves behind."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from data.errors import Refused, SandboxError
+from preflight.sandbox import image, process_tree
+from preflight.sandbox.cleanup import LOCK_NAME, WORKSPACE, discard, marker
+from preflight.sandbox.isolation import View, clean_environment, gpu_devices, isolated, places
+from preflight.sandbox.landlock import CONVERSATION
+from preflight.sandbox.seccomp import Needs
+
+SOCKET_NAME = "socket"
+RELEASED = "train"  # the folder that appears in the view when the clock starts
+SPARE_BYTES = 256 << 20  # free space that a job must leave to the machine
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one job may spend; wall and CPU seconds count from the release of its data, if it has any."""
+
+    wall_seconds: float
+    cpu_seconds: float
+    setup_seconds: float = 120.0  # before OUT/ready, by the wall
+    setup_cpu_seconds: float = 120.0  # before OUT/ready
+    memory_bytes: int = 8 << 30
+    disk_bytes: int = 1 << 30
+    temporary_bytes: int = 256 << 20  # of /tmp and /dev/shm each, where they are file systems of their own
+    files: int = 2_000
+    log_bytes: int = 4 << 20
+    processes: int = 64
+    threads: int = 1_024
+
+
+@dataclass(frozen=True)
+class Job:
+    """One phase of a candidate, as a foreign program: its command, its view of the disk, its limits.
+
+    In `command` and `environment`, {in}, {out} and {socket} stand for where the job finds its inputs, its working
+    directory and the referee: at the same places for every job, so that none can tell what it is for.
+    """
+
+    command: tuple[str, ...]
+    folder: Path  # of the harness alone: out/ and log.txt are made below it, which no job sees
+    limits: Limits
+    inputs: Mapping[str, Path] = field(default_factory=dict)  # {in}/name -> a file or folder
+    environment: Mapping[str, str] = field(default_factory=dict)  # added to the allow-list
+    release: tuple[Path, str] | None = None  # shards, and the name of the input folder in which they appear as train/
+    ranks: int = 1  # several meet on loopback
+    follow: tuple[str, ...] = ()  # files of OUT that are copied while the job runs
+    level: str = "none"
+    host_paths: tuple[Path, ...] = ()  # shown at their own paths, with the machine's own programs and the internet:
+    internet: bool = False  # for a proposer's program, never for a candidate; its OUT is the folder out/ itself
+    stdin: Path | None = None
+
+    @property
+    def out(self) -> Path:
+        """The plain files that the job has left, once it is over."""
+        return self.folder / "out"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.txt"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended; times and memory are the kernel's counts for its whole process tree."""
+
+    status: int | None  # exit status; None when a limit ended it
+    reason: str  # the limit that ended it: setup setup_cpu wall cpu memory processes disk log stopped
+    setup_seconds: float
+    setup_cpu_seconds: float
+    wall_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    machine_out_of_memory: bool = False  # the kernel ended processes of this machine meanwhile
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0 and not self.reason
+
+
+class Running:
+    """A started job; `socket` is the harness's end of its conversation, or where the candidate will connect."""
+
+    def __init__(self, job: Job, process: "subprocess.Popen[str]", ours: socket.socket | None) -> None:
+        self.job, self.process, self.socket = job, process, ours
+        self.listening = job.ranks > 1
+        self._outcome: Outcome | None = None
+
+    def connect(self) -> socket.socket | None:
+        """The conversation's socket; None if the job ended before it connected."""
+        while self.socket and self.listening:
+            self.socket.settimeout(0.2)
+            try:
+                listener, (self.socket, _) = self.socket, self.socket.accept()
+                listener.close()
+                self.listening = False
+            except TimeoutError:
+                if self.process.poll() is not None:
+                    return None
+        return self.socket
+
+    def cpu_seconds(self) -> float:
+        """CPU seconds of the candidate's tree so far."""
+        return process_tree.sample(self.process.pid).cpu_seconds
+
+    def wait(self) -> Outcome:
+        if self._outcome is None:
+            report = "" if self.process.stdout is None or self.process.stdout.closed else self.process.communicate()[0]
+            try:
+                self._outcome = Outcome(**json.loads(report))
+            except (ValueError, TypeError) as error:
+                process_tree.end_marked(marker(self.job.folder))
+                raise SandboxError(f"the supervisor ended with {self.process.returncode} and no report") from error
+        return self._outcome
+
+    def settle(self, seconds: float = 10.0) -> Outcome | None:
+        """The outcome if the job ends by itself within `seconds`."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return None
+        return self.wait()
+
+    def stop(self) -> Outcome:
+        """End the job now, whatever it is doing."""
+        self.process.terminate()
+        return self.wait()
+
+
+@contextmanager
+def start(job: Job, converse: bool = False) -> Iterator[Running]:
+    """Start a job; it is over, with every descendant and every folder it saw, when the context is left.
+
+    With `converse`, {socket} becomes the address of a socket whose other end is `Running.connect()`: an inherited one,
+    which needs no right to open sockets, or one to connect to where torchrun stands between.
+    """
+    job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program finds its copy there
+    workspace = _workspace(job)
+    pairs: list[socket.socket] = []
+    ours: socket.socket | None = None
+    try:
+        theirs: socket.socket | None = None
+        if converse and job.ranks > 1:
+            ours, address = _listen(job, workspace)
+        elif converse:
+            ours, theirs = socket.socketpair()
+            pairs.append(theirs)
+        if job.ranks == 1:
+            address = f"fd:{CONVERSATION if job.level != 'none' or theirs is None else theirs.fileno()}"
+        elif not converse:
+            address = ""
+        channel = socket.socketpair() if job.level != "none" else None
+        pairs += channel or ()
+        orders, descriptors = _orders(job, workspace, address, theirs, channel)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "preflight.sandbox.supervisor"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # Ctrl-C is for the harness, which then ends its jobs in order
+            cwd=ROOT,
+            env={"LANG": "C.UTF-8", "PATH": os.defpath},
+            pass_fds=(*descriptors, *(end.fileno() for end in pairs)),
+        )
+        for handle in descriptors:
+            os.close(handle)
+        for end in pairs:
+            end.close()
+    except BaseException:
+        discard(workspace)
+        raise
+    running = Running(job, process, ours)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(orders))
+        process.stdin.close()
+        process.stdin = None
+        yield running
+    finally:
+        with contextlib.suppress(SandboxError):  # a supervisor without a report has been named, or nobody waits
+            running.stop()
+        if running.socket:
+            running.socket.close()
+        discard(workspace)
+
+
+def run(job: Job) -> Outcome:
+    """Run a job to its end."""
+    with start(job) as running:
+        return running.wait()
+
+
+def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
+    """Copy `out`/name into the harness's own store and return its sha256.
+
+    Only a plain file with one name counts, never more than `cap_bytes`, and only what was copied is used from then on.
+    """
+    try:
+        handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Refused("crash", f"{name}: expected a plain file in OUT, found {error.strerror}") from error
+    info = os.fstat(handle)
+    if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
+        os.close(handle)
+        raise Refused("crash", f"{name}: expected a plain file with one link in OUT")
+    with os.fdopen(handle, "rb") as source:
+        if info.st_size > cap_bytes:
+            raise Refused("oversize", f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
+        content = source.read(cap_bytes + 1)
+    if len(content) > cap_bytes:
+        raise Refused("oversize", f"{name}: grew past {cap_bytes} bytes")
+    store.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()
+
+
+def wipe_shared_state() -> None:
+    """From here on jobs run on other inodes than those before: no mark of an earlier one is in their reach."""
+    image.wipe()
+
+
+def _workspace(job: Job) -> Path:
+    """A folder of this job alone, whose name says nothing; beside the shards if it can be, for links to them."""
+    folders = [image.folder()]
+    if job.release:
+        folders.insert(0, job.release[0].resolve().parent)
+    for folder in folders:
+        if os.access(folder, os.W_OK) and (job.level == "namespace" or os.geteuid() or _reachable(folder)):
+            made = Path(tempfile.mkdtemp(prefix=WORKSPACE, dir=folder))
+            made.chmod(0o711)
+            if job.level != "namespace":  # there, what the job writes is held in memory and counted by the kernel
+                _require_room(job, made)
+            return made
+    raise SandboxError(f"expected a folder for jobs that can be written, got {', '.join(map(str, folders))}")
+
+
+def _reachable(folder: Path) -> bool:
+    """Whether a user that owns nothing may go there."""
+    return all(parent.stat().st_mode & 0o001 for parent in (folder, *folder.parents))
+
+
+def _require_room(job: Job, workspace: Path) -> None:
+    """What the kernel does not hold is reserved: the disk must not be full before a look at it sees too much."""
+    needed = job.limits.disk_bytes + SPARE_BYTES
+    if (free := shutil.disk_usage(workspace).free) < needed:
+        discard(workspace)
+        raise SandboxError(
+            f"got {free:,} bytes free in {workspace.parent}, a job may write {needed:,}; free some space"
+        )
+
+
+def _listen(job: Job, workspace: Path) -> tuple[socket.socket, str]:
+    """Where rank 0 will connect: a Unix socket in a folder that only this job is shown, else a loopback port.
+
+    A Unix socket is bound through /proc because such paths may have 107 bytes only.
+    """
+    if job.level != "namespace":
+        listener = socket.create_server(("127.0.0.1", 0), backlog=1)
+        return listener, f"tcp:{listener.getsockname()[1]}"
+    (workspace / "wire").mkdir()
+    handle = os.open(workspace / "wire", os.O_PATH | os.O_DIRECTORY)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
+    listener.listen(1)
+    os.close(handle)
+    (workspace / "wire" / SOCKET_NAME).chmod(0o666)
+    return listener, f"{{wire}}/{SOCKET_NAME}"
+
+
+def _orders(
+    job: Job,
+    workspace: Path,
+    address: str,
+    theirs: socket.socket | None,
+    channel: tuple[socket.socket, socket.socket] | None,
+) -> tuple[dict[str, object], tuple[int, ...]]:
+    """What the supervisor is to do, and the descriptors that the job's program is started with."""
+    target = None
+    inputs = dict(job.inputs)
+    if job.release:
+        target = workspace / "view"
+        shutil.copytree(inputs[job.release[1]], target)
+        inputs[job.release[1]] = target
+    needs = Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace")
+    view = View(
+        workspace,
+        inputs,
+        job.host_paths,
+        job.out if job.internet else None,
+        needs,
+        int(address.removeprefix("tcp:")) if address.startswith("tcp:") else 0,
+        job.limits.disk_bytes,
+        job.limits.temporary_bytes,
+        job.limits.threads,
+    )
+    at = places(job.level, view)
+    words = {**at, "socket": address.replace("{wire}", at["wire"])}
+
+    def placed(text: str) -> str:
+        for name, place in words.items():
+            text = text.replace(f"{{{name}}}", place)
+        return text
+
+    temporary = "/tmp" if job.level == "namespace" else str(workspace / "scratch")
+    handed = theirs.fileno() if theirs else None
+    behind = isolated(
+        [placed(part) for part in job.command], job.level, view, channel[1].fileno() if channel else None, handed
+    )
+    environment = {**clean_environment(temporary), **behind.environment}
+    environment |= {"GLOO_SOCKET_IFNAME": "lo"} if job.ranks > 1 else {}
+    environment |= {name: placed(value) for name, value in job.environment.items()}
+    environment |= dict([marker(job.folder).split("=", 1)])
+    orders: dict[str, object] = {
+        "command": behind.command,
+        "environment": environment,
+        "lock": str(job.folder / LOCK_NAME),
+        "parent": os.getpid(),
+        "workspace": str(workspace),
+        "out": str(view.out or workspace / "out"),
+        "collect": None if job.internet else str(job.out),
+        "channel": channel[0].fileno() if channel else None,
+        "polled": []
+        if job.level == "namespace" and not job.internet
+        else [str(view.out or workspace / "out"), str(workspace / "scratch")],
+        "log": str(job.log),
+        "release": [str(job.release[0]), str(target / RELEASED)] if job.release and target else [],
+        "follow": list(job.follow),
+        "gpu": needs.gpu,
+        "stdin": str(job.stdin or os.devnull),
+        "pass_fds": [*behind.descriptors, *([channel[1].fileno()] if channel else []), *([handed] if handed else [])],
+        "limits": asdict(job.limits),
+    }
+    return orders, behind.descriptors
