@@ -8,9 +8,9 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from data.errors import CaddieError, Refused
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run
+from preflight.sandbox.cleanup import discard
 
 # Variables that reach the sandbox's own program, the linker or the interpreter before base reads one.
 FOREIGN = ("PATH", "HOME", "USER", "LANG", "LC_", "LD_", "TMP", "XDG_", "PYTHON", "GLIBC", "MALLOC", "TORCH", "CUDA")

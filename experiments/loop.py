@@ -25,8 +25,8 @@ from experiments.trial import run_trial
 from experiments.workspace import Workspace
 from preflight import bundle, checks
 from preflight.sandbox import cleanup
-from preflight.text import one_line
 from preflight.sandbox.isolation import available_levels
+from preflight.text import one_line
 
 FAILURES_IN_A_ROW = 3
 UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there

@@ -24,8 +24,8 @@ from experiments.state import State
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
 from preflight import bundle, checks, frontier, machine, shipped
 from preflight.frontier import Record, Seed, Verdict
-from preflight.sandbox.cleanup import discard
 from preflight.limits import TRAIN_SECONDS
+from preflight.sandbox.cleanup import discard
 from preflight.text import one_line
 from preflight.tree import Tree
 

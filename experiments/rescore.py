@@ -17,9 +17,9 @@ from experiments.job import Measured
 from experiments.referee import Score, ScoreLimits, score
 from experiments.tiers import Profile, Tier
 from preflight import bundle
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
+from preflight.sandbox.cleanup import discard
 
 AFTER_TRAINING = ("pack", "eval")  # sections whose knobs are read when the weights are finished
 SETUP_SECONDS = 300.0

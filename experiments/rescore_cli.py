@@ -11,8 +11,8 @@ from data.corpus import Corpus
 from data.errors import CaddieError
 from experiments.rescore import Rescored, rescore
 from experiments.runs import open_ledger, profile_of
-from preflight.text import one_line
 from preflight.sandbox.isolation import available_levels
+from preflight.text import one_line
 
 
 def command(

@@ -13,9 +13,9 @@ from data.errors import CaddieError
 from experiments.tiers import PROFILES
 from experiments.toggles import Arm, Toggles, markdown, rows, stored
 from preflight import bundle
+from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line
 from preflight.tree import read_folder
-from preflight.sandbox.isolation import available_levels
 
 
 def toggles(

@@ -23,10 +23,10 @@ from experiments.account import Account, described, with_knobs
 from experiments.judge import Paired, paired
 from preflight import smoke
 from preflight.conversation import first_pass, hold
-from preflight.sandbox.cleanup import discard
 from preflight.limits import ARTIFACT_BYTES
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take
+from preflight.sandbox.cleanup import discard
 
 LIMITS = Limits(wall_seconds=1200, cpu_seconds=1200)
 LARGEST_BLOCK = 16_384

@@ -16,10 +16,10 @@ from data.corpus import Corpus
 from data.errors import CaddieError, Refused
 from preflight import checks, frontier, record
 from preflight.finding import Finding
+from preflight.sandbox.isolation import available_levels
 from preflight.targets import TARGETS
 from preflight.text import one_line
 from preflight.tree import read_folder
-from preflight.sandbox.isolation import available_levels
 
 
 def main(

@@ -11,9 +11,9 @@ from data.corpus import Corpus
 from data.errors import Refused
 from preflight import boundary, bundle, size, smoke, syntax
 from preflight.finding import Finding
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target
 from preflight.proof import Honesty
+from preflight.sandbox.cleanup import discard
 from preflight.tree import Tree
 
 

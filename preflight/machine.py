@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import CaddieError
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Target, interpreter, require
 from preflight.sandbox import Job, Limits, run
+from preflight.sandbox.cleanup import discard
 
 OLDEST, NEWEST = (2, 9), (2, 13)  # base/ is tested on both ends
 LIMITS = Limits(wall_seconds=180, cpu_seconds=600)

@@ -10,9 +10,9 @@ from pathlib import Path
 from data.errors import Refused
 from preflight import bundle
 from preflight.finding import Finding
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take
+from preflight.sandbox.cleanup import discard
 from preflight.tree import Tree
 
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60)

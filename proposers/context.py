@@ -11,8 +11,8 @@ from experiments.replicates import generation, noise_floor
 from experiments.tiers import PROFILES, Profile
 from experiments.workspace import Workspace
 from preflight.phases import Target
-from preflight.tree import Tree
 from preflight.sandbox.isolation import available_levels
+from preflight.tree import Tree
 
 
 @dataclass(frozen=True)

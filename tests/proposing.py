@@ -5,8 +5,8 @@ from pathlib import Path
 from experiments.ledger import Row
 from experiments.state import State
 from experiments.tiers import PROFILES
-from preflight.tree import Tree
 from preflight.sandbox.isolation import available_levels
+from preflight.tree import Tree
 from proposers.context import Context
 
 

@@ -21,8 +21,8 @@ from experiments.tiers import PROFILES
 from preflight import bundle
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
-from preflight.tree import Tree, read_folder
 from preflight.sandbox.isolation import available_levels
+from preflight.tree import Tree, read_folder
 from proposers.context import Context
 from proposers.forecast import forecast
 from proposers.knobs import declared, edited

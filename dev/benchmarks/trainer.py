@@ -30,8 +30,8 @@ from experiments.judge import paired
 from experiments.tiers import PROFILES
 from experiments.toggles import Arm, Toggles, side_by_side
 from preflight import bundle
-from preflight.tree import read_folder
 from preflight.sandbox.isolation import available_levels
+from preflight.tree import read_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = PROFILES["pocket"].tier.target

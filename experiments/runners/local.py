@@ -8,9 +8,9 @@ from experiments.curves import Watch, run_watched
 from experiments.job import Job, Measured
 from experiments.referee import ScoreLimits, score
 from preflight import yardstick
-from preflight.sandbox.cleanup import discard
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
+from preflight.sandbox.cleanup import discard
 
 METRICS_BYTES = 1 << 22
 PACK_SECONDS = 600.0

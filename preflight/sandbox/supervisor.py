@@ -8,8 +8,8 @@ machine and on a node of a cluster, and dies with the harness.
 import contextlib
 import ctypes
 import fcntl
-import mmap
 import json
+import mmap
 import os
 import resource
 import select
@@ -137,7 +137,7 @@ class Supervisor:
     def full(self) -> bool:
         """Whether the job has filled what it may write."""
         with contextlib.suppress(OSError):
-            return self.written()[0] >= self.limits["disk_bytes"] - POLL_SLACK_BYTES
+            return bool(self.written()[0] >= self.limits["disk_bytes"] - POLL_SLACK_BYTES)
         return False
 
     def collect(self) -> None:

@@ -11,9 +11,9 @@ from support import ROOT
 
 from preflight import bundle, checks, shipped, smoke
 from preflight.phases import Candidate
+from preflight.sandbox.isolation import available_levels
 from preflight.targets import POCKET
 from preflight.tree import PLAIN, Source, read_folder
-from preflight.sandbox.isolation import available_levels
 
 BASE = read_folder(ROOT)
 

@@ -11,9 +11,8 @@ import pytest
 from support import ROOT
 
 from data.errors import Refused
-from preflight.sandbox import process_tree
+from preflight.sandbox import Job, Limits, process_tree, run, start, take
 from preflight.sandbox.cleanup import discard, marker
-from preflight.sandbox import Job, Limits, run, start, take
 from preflight.sandbox.isolation import available_levels
 
 LEVELS = [level for level in available_levels() if level != "none"]
