@@ -218,11 +218,11 @@ def _compiler() -> Iterator[Path]:
     yield HEADERS
     for name in COMPILED_WITH:
         answer = _output([gcc, f"-print-prog-name={name}"])
-        if os.path.isabs(answer):
+        if Path(answer).is_absolute():
             yield Path(answer).parent
     for name in LINKED_WITH:
         answer = _output([gcc, f"-print-file-name={name}"])
-        if os.path.isabs(answer):
+        if Path(answer).is_absolute():
             yield Path(os.path.normpath(answer))
 
 

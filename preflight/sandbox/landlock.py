@@ -103,7 +103,7 @@ def filter_system_calls(program: bytes) -> None:
 
 
 def main() -> None:
-    with open(int(sys.argv[1]), "rb") as file:  # a descriptor: nothing of it is left for the candidate to read
+    with os.fdopen(int(sys.argv[1]), "rb") as file:  # a descriptor: nothing of it is left for the candidate to read
         spec = json.load(file)
     program = sys.argv[3:]
     if spec["channel"] is not None:
