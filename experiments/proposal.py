@@ -171,15 +171,11 @@ def changed_lines(tree: Mapping[str, Source], parent: Mapping[str, Source]) -> t
 
 
 def net_code_lines(tree: Tree, parent: Tree) -> int:
-    """Statements gained (or, below 0, lost): what a reader has to read, whatever the comments and the layout."""
+    """Lines gained (or, below 0, lost) of what a reader has to read: by its syntax, however it is laid out."""
     changed = [path for path in tree.keys() | parent.keys() if tree.get(path) != parent.get(path)]
     try:
-        return sum(
-            sign * syntax.code_lines(side[path].content)
-            for path in changed
-            for sign, side in ((1, tree), (-1, parent))
-            if path in side
-        )
+        after, before = (syntax.size(side[path].content for path in changed if path in side) for side in (tree, parent))
+        return after.net_lines(before)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         added, removed = changed_lines(tree, parent)  # does not parse, or is nested beyond it: by lines of text
         return added - removed
