@@ -13,6 +13,7 @@ from preflight import syntax
 from preflight.bindings import Bound, is_member
 from preflight.boundary import LOCKED
 from preflight.finding import Finding
+from preflight.text import one_line
 from preflight.tree import Tree
 from preflight.vocabulary import BUILTINS, CALLS, CLASSES, DUNDERS, FRAMES, GRAPHS, LOOK_UP, MODULES, REFUSED, RUN
 
@@ -56,7 +57,7 @@ class Visitor(ast.NodeVisitor):
         self.findings: list[Finding] = []
 
     def refuse(self, node: ast.AST, got: str, expected: str) -> None:
-        self.findings.append(Finding("static", self.path, got, expected, getattr(node, "lineno", 0)))
+        self.findings.append(Finding("static", self.path, one_line(got, 120), expected, getattr(node, "lineno", 0)))
 
     def invisible(self, text: str) -> None:
         """Characters that show a reader, or `inspect.getsource`, other lines than Python reads."""

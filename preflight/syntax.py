@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from preflight import limits
 from preflight.finding import Finding
+from preflight.text import one_line
 from preflight.tree import PLAIN, Tree
 
 # base/ has 9.4 nodes in a line as Python itself would write it (19,388 in 2,064, 2026-11-28). The best packer gets one
@@ -45,7 +46,7 @@ def check_source(path: str, content: bytes, modules: Container[str]) -> list[Fin
             warnings.simplefilter("ignore", SyntaxWarning)
             compile(content, path, "exec", dont_inherit=True)  # sees what a parser lets pass: an argument given twice
     except SyntaxError as error:
-        return [Finding("static", path, error.msg, "Python that parses", error.lineno or 0)]
+        return [Finding("static", path, one_line(error.msg), "Python that parses", error.lineno or 0)]
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, bad UTF-8, nesting beyond the parser
         return [Finding("static", path, type(error).__name__, "Python source in UTF-8", 0)]
     findings = []
@@ -56,7 +57,9 @@ def check_source(path: str, content: bytes, modules: Container[str]) -> list[Fin
             findings.append(Finding("static", path, "a relative import", "from base.… import …", node.lineno))
         for name in imported(node):
             if name.partition(".")[0] == "base" and name not in modules:
-                findings.append(Finding("static", path, f"import of {name}", "a module of this tree", node.lineno))
+                findings.append(
+                    Finding("static", path, f"import of {one_line(name, 80)}", "a module of this tree", node.lineno)
+                )
     return findings
 
 

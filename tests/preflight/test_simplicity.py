@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import json
 import lzma
 import zlib
 
@@ -9,8 +10,9 @@ import pytest
 import python_minifier
 from support import ROOT
 
-from experiments.proposal import net_code_lines
-from preflight import syntax
+from data.errors import ProposalError
+from experiments.proposal import Proposal, apply, net_code_lines
+from preflight import limits, syntax
 from preflight.tree import PLAIN, Source, read_folder
 
 BASE = read_folder(ROOT)
@@ -111,3 +113,13 @@ def test_a_new_knob_costs_about_what_it_did():
 
 def test_what_does_not_parse_is_counted_by_its_lines():
     assert net("base/idea.py", b"def f(:\n    pass\n") == 2
+
+
+def test_a_proposal_adds_a_bounded_amount_of_text():
+    """All of base/ goes into every prompt; a line may be as long as a file."""
+    edit = {"path": "base/idea.py", "content": "x = '" + "y" * limits.PROPOSAL_BYTES + "'\n"}
+    fields = {"title": "t", "hypothesis": "", "class": "data", "parent": "0" * 40, "expected_delta_bpb": 0.0}
+    with pytest.raises(ProposalError, match=f"expected at most {limits.PROPOSAL_BYTES}"):
+        apply(Proposal.parse(json.dumps({**fields, "edits": [edit]})), BASE)
+    edit["content"] = "x = '" + "y" * (limits.PROPOSAL_BYTES // 2) + "'\n"
+    assert "base/idea.py" in apply(Proposal.parse(json.dumps({**fields, "edits": [edit]})), BASE)
