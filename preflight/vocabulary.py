@@ -182,4 +182,5 @@ DUNDERS = set(
 )
 # Calls that are harmless in one form: the argument that makes them so, and whether leaving it out does as well.
 CALLS = {"torch.load": ("weights_only", True, False), "numpy.load": ("allow_pickle", False, True)}
+COMPILE = "torch.compile"
 GRAPHS = ("backend", "options")  # of torch.compile: a function there gets a graph and writes the code that is run

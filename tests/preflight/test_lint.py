@@ -123,6 +123,14 @@ DISGUISES = {
     "a backend of one's own": "import torch\ntorch.compile(print, backend=lambda g, x: g.forward)",
     "a backend by stars": "import torch\ntorch.compile(print, **{'backend': print})",
     "a pass of one's own": "def f(m):\n    m.compile(options={'post_grad_custom_post_pass': print})",
+    "a backend behind an alias": "import torch\nf = torch.compile\nf(print, backend=print)",
+    "a backend behind a partial": "import torch\nfrom functools import partial\npartial(torch.compile, backend=print)",
+    "a backend of a model": "def f(m):\n    c = m.compile\n    c(backend=print)",
+    "a backend by getattr": "def f(m, kw):\n    getattr(m, 'compile')(**kw)",
+    "compile imported": "from torch import compile as c\ndef f(kw):\n    c(print, **kw)",
+    "compile of base's torch": "from base import runtime\nf = runtime.torch.compile",
+    "a module in a class": "class A:\n    import torch as t\nA.t.hub",
+    "a module deep in a class": "class A:\n    if 1:\n        from torch import nn\nA.nn.modules",
     "generated code": "def f(g):\n    g.on_generate_code(print)",
     "a class by a call": "A = type('A', (), {})",
     "type as a value": "t = type\nt('A', (), {})",
@@ -200,11 +208,19 @@ class Block(nn.Module):
             input = input * self.scale
         return F.rms_norm(input.select(0, 1), (3,))
 
+    @torch.compile
+    def half(self, x):
+        return x / 2 if self.training else x
+
     def load(self, path: Path):
+        import re
+
+        pattern = re.compile("a")
+        self.half.compile(mode="default")
         with np.load(path) as arrays, torch.no_grad():
             state = torch.load(path, map_location="cpu", weights_only=True)
         self.eval()
-        return arrays, state, type(self).__name__
+        return arrays, state, type(self).__name__, pattern
 
 
 @torch.compile(dynamic=False, fullgraph=True)
