@@ -195,5 +195,22 @@ class Config:
     pack: Pack = Pack()
     eval: Eval = Eval()
 
+    @property
+    def sections(self) -> dict:
+        """Every section by its name: nothing in base/ is looked up as an attribute of a computed name."""
+        return {
+            "run": self.run,
+            "data": self.data,
+            "model": self.model,
+            "embed": self.embed,
+            "attention": self.attention,
+            "residual": self.residual,
+            "optim": self.optim,
+            "average": self.average,
+            "quant": self.quant,
+            "pack": self.pack,
+            "eval": self.eval,
+        }
+
 
 ARCHITECTURE = ("model", "embed", "attention", "residual")

@@ -30,7 +30,7 @@ def weights_bytes(config: Config, model: GPT) -> bytes:
             arrays[name + INTEGERS], arrays[name + SCALES] = integers.numpy(), scales.numpy()
         else:
             arrays[name] = weight.numpy()
-    shape = {section: asdict(getattr(config, section)) for section in ARCHITECTURE}
+    shape = {section: asdict(config.sections[section]) for section in ARCHITECTURE}
     # Positions may be scaled by the longest context that was planned for; another eval_length must not change that.
     planned = max(config.data.sequence_length, config.eval.eval_length)
     return container.dump({**shape, "planned_length": planned}, arrays)
@@ -39,7 +39,7 @@ def weights_bytes(config: Config, model: GPT) -> bytes:
 def load_model(artifact: bytes, evaluation: Eval, dtype: torch.dtype, device: torch.device) -> tuple[Config, GPT]:
     """The model of an artifact, ready to score: shape from the artifact, evaluation knobs from the caller."""
     meta, arrays = container.load(codec.decompress(artifact))
-    shape = {section: type(getattr(Config, section))(**meta[section]) for section in ARCHITECTURE}
+    shape = {section: replace(Config().sections[section], **meta[section]) for section in ARCHITECTURE}
     config = Config(**shape, data=Data(sequence_length=meta["planned_length"]), eval=evaluation)
     config = replace(config, model=replace(config.model, mtp_heads=0))
     tensors = {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}

@@ -5,8 +5,8 @@ A name means one knob wherever it stands, so NUM_LAYERS=11 in the environment (t
 """
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, astuple, fields, replace
 
 from base.config import Config
 
@@ -49,17 +49,22 @@ def override(config: Config, values: Mapping[str, str]) -> Config:
         if name not in where:
             near = difflib.get_close_matches(name, where, n=1)
             raise ValueError(f"unknown knob {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        section = getattr(config, where[name])
-        value = parse(name, text, type(getattr(section, name)))
-        choices = section.__dataclass_fields__[name].metadata["choices"]
+        section = config.sections[where[name]]
+        value = parse(name, text, kind_of(asdict(section)[name]))
+        choices = next(knob.metadata["choices"] for knob in fields(section) if knob.name == name)
         if choices and value not in choices:
             raise ValueError(f"knob {name} expects one of {', '.join(choices)}, got {text!r}")
         config = replace(config, **{where[name]: replace(section, **{name: value})})
     return config
 
 
-def parse(name: str, text: str, kind: type):
-    readers: dict[type, Callable] = {
+def kind_of(value):
+    """The type of a knob's value; a bool is an int as well."""
+    return next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
+
+
+def parse(name: str, text: str, kind):
+    readers = {
         bool: lambda text: {"1": True, "true": True, "0": False, "false": False}[text.lower()],
         int: int,
         float: float,
@@ -85,13 +90,13 @@ def describe_knobs(config: Config) -> list[dict]:
     return [
         {
             "name": knob.name,
-            "section": section.name,
-            "type": type(getattr(getattr(config, section.name), knob.name)).__name__,
-            "value": getattr(getattr(config, section.name), knob.name),
+            "section": name,
+            "type": kind_of(value).__name__,
+            "value": value,
             "doc": knob.metadata["doc"],
             "range": asdict(knob.metadata["range"]) if knob.metadata["range"] else None,
             "choices": list(knob.metadata["choices"]),
         }
-        for section in fields(config)
-        for knob in fields(getattr(config, section.name))
+        for name, section in config.sections.items()
+        for knob, value in zip(fields(section), astuple(section), strict=True)
     ]

@@ -158,7 +158,8 @@ class Clock:
 
 def unfused(config: Config, runtime: Runtime) -> str | None:
     """The line that says a kernel which was asked for cannot run here."""
-    asked = [name for name in ("fused_loss", "fused_mlp") if getattr(config.run, name)]
+    kernels = {"fused_loss": config.run.fused_loss, "fused_mlp": config.run.fused_mlp}
+    asked = [name for name, wanted in kernels.items() if wanted]
     return (
         f"{' and '.join(asked)}: Triton needs a GPU, the eager twin runs"
         if asked and runtime.device.type == "cpu"

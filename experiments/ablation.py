@@ -13,6 +13,7 @@ from experiments.replicates import generation
 from experiments.workspace import Workspace
 from preflight import bundle, checks
 from preflight.sandbox.cleanup import discard
+from preflight.text import one_line
 from preflight.tree import PLAIN, Source, Tree
 
 CONTEXT = 2  # changes with up to twice as many lines between them are taken as one
@@ -89,7 +90,7 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""
     except Refused as refusal:
-        verdict = f"{refusal.verdict}: {refusal}"
+        verdict = one_line(f"{refusal.verdict}: {refusal}", 1000)
     finally:
         discard(folder)
     bench.ledger.add_ablation(row.number, change.label, differences, verdict)

@@ -8,13 +8,17 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from data.errors import CaddieError, Refused
+from preflight import limits
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run
 from preflight.sandbox.cleanup import discard
+from preflight.size import last_line
+from preflight.text import one_line
 
 # Variables that reach the sandbox's own program, the linker or the interpreter before base reads one.
 FOREIGN = ("PATH", "HOME", "USER", "LANG", "LC_", "LD_", "TMP", "XDG_", "PYTHON", "GLIBC", "MALLOC", "TORCH", "CUDA")
 
+MOST = 256  # presets, techniques, knobs of one, counts of parameters
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,60}$")]  # it becomes a folder, a variable, a line of a table
 Value = Annotated[str, Field(pattern=r"^[\w.:,+-]{0,60}$")] | float
 
@@ -27,23 +31,21 @@ class Knob(BaseModel):
 class Account(BaseModel):
     """base's own words, so of a shape and size that can do no harm."""
 
-    knobs: list[Knob]
-    presets: list[Name]
-    techniques: dict[Name, dict[Name, Value]]
-    parameters: dict[str, int] = {}
+    knobs: Annotated[list[Knob], Field(max_length=limits.KNOBS)]
+    presets: Annotated[list[Name], Field(max_length=MOST)]
+    techniques: Annotated[dict[Name, Annotated[dict[Name, Value], Field(max_length=MOST)]], Field(max_length=MOST)]
+    parameters: Annotated[dict[Annotated[str, Field(max_length=60)], int], Field(max_length=MOST)] = {}
 
 
-def described(candidate: Candidate, folder: Path, limits: Limits, *arguments: str) -> Account:
+def described(candidate: Candidate, folder: Path, budget: Limits, *arguments: str) -> Account:
     """What the program says of itself as its target; raises Refused."""
-    job = candidate.job("describe", folder, limits, *arguments)
+    job = candidate.job("describe", folder, budget, *arguments)
     try:
         require(job, run(job), "describe")
-        return Account.model_validate_json(job.log.read_bytes().splitlines()[-1])
+        return Account.model_validate_json(last_line(job.log))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Refused("crash", f"describe: {place}: {error.errors()[0]['msg']}") from error
-    except IndexError as error:
-        raise Refused("crash", "describe: expected JSON on the last line, got nothing") from error
+        raise Refused("crash", one_line(f"describe: {place}: {error.errors()[0]['msg']}", 300)) from error
     finally:
         discard(folder)
 

@@ -174,7 +174,9 @@ def command_adopt(
 ) -> None:
     """Bring a winner's base/ into this checkout and commit it. Example: python -m experiments adopt 12 --run night
 
-    Renews the golden losses by running the new base/ outside of any sandbox: read `diff` first.
+    Renews the golden losses by training the new base/ inside the walls.
     """
-    commit = branches.adopt(Checkout(root.resolve(), name), open_ledger(root, name), number)
+    commit, note = branches.adopt(Checkout(root.resolve(), name), open_ledger(root, name), number)
     view.screen().print(Text(f"base/ is now that of trial {number:04d}: commit {commit[:10]}"), soft_wrap=True)
+    if note:
+        view.screen().print(Text(note, "yellow"), soft_wrap=True)

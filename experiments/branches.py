@@ -1,19 +1,20 @@
 """From a run's branch to the person's own: one clean commit per kept change, or the winning tree in base/."""
 
-import subprocess
-import sys
 from pathlib import Path
 
-from data.errors import CaddieError, WorkspaceError
+from data.errors import CaddieError, Refused, WorkspaceError
 from experiments.checkout import Checkout
+from experiments.golden import FOLDER as GOLDEN
+from experiments.golden import prepared, text
 from experiments.ledger import Ledger, Row
 from experiments.promote import lineage
+from experiments.runs import profile_of
 from experiments.state import State
+from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line, quoted
 from preflight.tree import Tree
 
-GOLDEN = "tests/base/golden"
-GOLDEN_SECONDS = 1800
+NO_SANDBOX = "no sandbox works here: golden losses stay as they were; read the change, then `make golden-write`"
 
 
 def finalize(workspace: Checkout, ledger: Ledger, onto: str, branch: str) -> list[Row]:
@@ -47,8 +48,8 @@ def message(row: Row) -> str:
     return "\n\n".join([*paragraphs, "\n".join(f"{name}: {value}" for name, value in trailers.items())]) + "\n"
 
 
-def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
-    """Bring a trial's base/ into the checkout's, renew the golden losses, commit both; returns the commit.
+def adopt(workspace: Checkout, ledger: Ledger, number: int) -> tuple[str, str]:
+    """Bring a trial's base/ into the checkout's, renew the golden losses, commit both; returns the commit and a note.
 
     What the person changed in base/ since the run began stays, or the change does not apply and nothing is touched.
     """
@@ -67,10 +68,12 @@ def adopt(workspace: Checkout, ledger: Ledger, number: int) -> str:
     paths = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
     try:
         _put(root, after, before)
-        if (root / "dev" / "golden.py").exists():
-            _renew_golden(root)
-            paths += [path.relative_to(root).as_posix() for path in (root / GOLDEN).glob("*.txt")]
-        return workspace.commit_paths(paths, f"{subject}\n\n{row.val_bpb:.4f} bpb; from {row.commit_id}\n")
+        renewed: list[str] = []
+        note = ""
+        if (root / GOLDEN).exists():
+            renewed, note = _renew_golden(root, after, profile_of(ledger).tier.target.preset)
+        said = f"{subject}\n\n{row.val_bpb:.4f} bpb; from {row.commit_id}\n"
+        return workspace.commit_paths([*paths, *renewed], said), note
     except BaseException:
         _put(root, before, after)
         if (root / GOLDEN).exists():
@@ -87,12 +90,17 @@ def _put(root: Path, tree: Tree, before: Tree) -> None:
             (root / path).write_bytes(source.content)
 
 
-def _renew_golden(root: Path) -> None:
-    """Twenty losses of every preset, by the new code: as `make golden-write`, outside of any sandbox."""
-    command = [sys.executable, "dev/golden.py", "--write"]
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)}
-    limited = ["timeout", str(GOLDEN_SECONDS), *command]
-    done = subprocess.run(limited, cwd=root, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        said = one_line(done.stderr[-300:], 300)
-        raise CaddieError(f"the golden losses could not be renewed (status {done.returncode}): {said}")
+def _renew_golden(root: Path, tree: Tree, preset: str) -> tuple[list[str], str]:
+    """Golden losses of the adopted tree, taken inside the walls; the files that changed, or why none did."""
+    level = available_levels()[0]
+    if level == "none":
+        return [], NO_SANDBOX
+    paths = []
+    try:
+        with prepared(tree, level) as golden:
+            for name in golden.presets(preset, known=[path.stem for path in (root / GOLDEN).glob("*.txt")]):
+                (root / GOLDEN / f"{name}.txt").write_text(text(golden.losses(name)))
+                paths.append(f"{GOLDEN}/{name}.txt")
+    except Refused as refusal:
+        raise CaddieError(f"the golden losses could not be renewed: {one_line(str(refusal), 300)}") from refusal
+    return paths, ""

@@ -44,7 +44,7 @@ class Row:
     rare_bpb: float | None
     lines_added: int | None
     lines_removed: int | None
-    net_code_lines: int | None  # statements gained or lost, comments and layout aside
+    net_code_lines: int | None  # gained or lost, by syntax nodes and bytes of literals (preflight/syntax.py)
     started_at: str
     settled_at: str | None
     fingerprint: str | None  # of the tree, comments and layout aside (experiments/novelty.py)

@@ -158,28 +158,31 @@ def is_no_op(tree: Tree, parent: Tree) -> bool:
 
 def changed_lines(tree: Mapping[str, Source], parent: Mapping[str, Source]) -> tuple[int, int]:
     """Lines added and removed between two trees."""
-    added = removed = 0
+    gone, new = _changed(tree, parent)
+    return len(new), len(gone)
+
+
+def _changed(tree: Mapping[str, Source], parent: Mapping[str, Source]) -> tuple[list[bytes], list[bytes]]:
+    """The lines that went and those that came."""
+    gone: list[bytes] = []
+    new: list[bytes] = []
     for path in tree.keys() | parent.keys():
         if tree.get(path) == parent.get(path):
             continue
         before, after = (side[path].content.splitlines() if path in side else [] for side in (parent, tree))
         for tag, i1, i2, j1, j2 in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes():
             if tag != "equal":
-                removed += i2 - i1
-                added += j2 - j1
-    return added, removed
+                gone += before[i1:i2]
+                new += after[j1:j2]
+    return gone, new
 
 
 def net_code_lines(tree: Tree, parent: Tree) -> int:
-    """Statements gained (or, below 0, lost): what a reader has to read, whatever the comments and the layout."""
+    """Lines gained (or, below 0, lost) of what a reader has to read: by its syntax, however it is laid out."""
     changed = [path for path in tree.keys() | parent.keys() if tree.get(path) != parent.get(path)]
     try:
-        return sum(
-            sign * syntax.code_lines(side[path].content)
-            for path in changed
-            for sign, side in ((1, tree), (-1, parent))
-            if path in side
-        )
+        after, before = (syntax.size(side[path].content for path in changed if path in side) for side in (tree, parent))
+        return after.net_lines(before)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         added, removed = changed_lines(tree, parent)  # does not parse, or is nested beyond it: by lines of text
         return added - removed
@@ -220,3 +223,5 @@ def _check_extent(tree: Tree, parent: Tree) -> None:
     if files > limits.PROPOSAL_FILES or lines > limits.PROPOSAL_LINES:
         allowed = f"at most {limits.PROPOSAL_FILES} files and {limits.PROPOSAL_LINES} lines"
         raise ProposalError("bad_diff", f"edits change {files} files and {lines} lines, expected {allowed}")
+    if (size := sum(map(len, _changed(tree, parent)[1]))) > limits.PROPOSAL_BYTES:
+        raise ProposalError("bad_diff", f"edits add {size} bytes of text, expected at most {limits.PROPOSAL_BYTES}")

@@ -1,7 +1,6 @@
-"""`show` and `diff`: one trial in full, with the command that repeats it by hand, and what it changed."""
+"""`show` and `diff`: one trial in full, with the command that repeats it, and what it changed."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +10,7 @@ from rich.text import Text
 from data.errors import CaddieError
 from experiments import mirror, view
 from experiments.runs import Name, Root, open_ledger
-from experiments.tiers import PROFILES
 from experiments.workspace import Workspace
-from preflight import bundle
-from preflight.phases import interpreter
 from preflight.text import one_line
 
 
@@ -24,7 +20,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="all that the ledger knows, for a script")] = False,
     root: Root = Path(),
 ) -> None:
-    """One trial in full, with the command that repeats it by hand. Example: python -m experiments show 1"""
+    """One trial in full, with the command that repeats it. Example: python -m experiments show 1"""
     console, ledger = view.screen(), open_ledger(root, name)
     row = ledger.row(number)
     if as_json:
@@ -44,7 +40,7 @@ def show(
             f"on under {proof.rare_share:.1%} of tokens"
         )
     if taken:
-        extra += ["by hand:", "  " + by_hand(name, row.profile, number, taken[0].measured.seed)]
+        extra += ["again, inside the walls:", "  " + again(name, number, taken[0].measured.seed)]
     for seed, knobs, val_bpb, artifact_bytes in ledger.rescores(number):
         told = ", ".join(f"{knob}={value}" for knob, value in knobs.items())
         extra.append(one_line(f"scored again, seed {seed}, {told}: {val_bpb:.8f} bpb, {artifact_bytes:,} bytes", 300))
@@ -72,18 +68,6 @@ def diff(
         console.print(Text(one_line(line, 500), style), soft_wrap=True)
 
 
-def by_hand(run: str, profile: str, number: int, seed: int) -> str:
-    """The shell command that trains, packs and scores a trial's bundle without the harness."""
-    tier = PROFILES[profile].tier
-    shards = Path("shards") / PROFILES[profile].corpus
-    environment = {
-        **tier.target.environment,
-        "PRESET": tier.target.preset,
-        "SEED": str(seed),
-        "DATA_PATH": str(shards / "train"),
-        "VAL_PATH": str(shards / tier.split),
-        "TOKENIZER_PATH": str(shards / "tokenizer.model"),
-    }
-    assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
-    program = " ".join((".venv/bin/python", *interpreter(tier.target.ranks)[1:]))
-    return f"env {assignments} {program} trials/{run}/{number:04d}/{bundle.NAME}"
+def again(run: str, number: int, seed: int) -> str:
+    """The shell command that measures a trial once more with one seed, inside the walls like every measurement."""
+    return f".venv/bin/python -m experiments rerun {number} --run {run} --seed {seed}"

@@ -9,7 +9,7 @@ from secrets import randbelow
 
 from data.corpus import Corpus
 from data.errors import Refused
-from preflight import boundary, bundle, size, smoke, syntax
+from preflight import boundary, bundle, lint, size, smoke, syntax
 from preflight.finding import Finding
 from preflight.phases import Candidate, Target
 from preflight.proof import Honesty
@@ -34,8 +34,9 @@ class Report:
 
 
 def static(tree: Tree, parent: Tree | None) -> list[Finding]:
-    """The tiers that run nothing: boundary (against a parent) and syntax."""
-    return (boundary.check_tree(tree, parent) if parent is not None else []) or syntax.check(tree, parent)
+    """The tiers that run nothing: boundary (against a parent), syntax, and what a file may name."""
+    outside = boundary.check_tree(tree, parent) if parent is not None else []
+    return outside or syntax.check(tree, parent) or lint.check(tree, parent)
 
 
 def run(

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from data.errors import Refused
-from preflight import bundle
+from preflight import bundle, limits
 from preflight.finding import Finding
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run, take
@@ -24,12 +24,43 @@ def knobs(candidate: Candidate, folder: Path) -> str:
     job = candidate.describe(folder, LIMITS)
     require(job, run(job), "describe")
     try:
-        described = json.loads(job.log.read_text(encoding="utf-8").splitlines()[-1])
-        return json.dumps({str(knob["name"]): knob["value"] for knob in described["knobs"]}, sort_keys=True)
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        described = json.loads(last_line(job.log))["knobs"]
+        values = {str(knob["name"]): knob["value"] for knob in described}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(
             "crash", f"describe: expected knobs as JSON on the last line, got {type(error).__name__}"
         ) from error
+    for name, value in values.items():
+        if wrong := unfit(name, value):
+            characters = limits.KNOB_NAME_CHARACTERS, limits.KNOB_VALUE_CHARACTERS
+            expected = "a plain value, name and text of at most {} and {} characters".format(*characters)
+            raise Refused("crash", f"describe: got {wrong}, expected {expected}")
+    content = json.dumps(values, sort_keys=True)
+    if len(described) > limits.KNOBS or len(content) > limits.KNOBS_BYTES:
+        found, most = f"{len(described)} knobs in {len(content)} bytes", f"{limits.KNOBS} in {limits.KNOBS_BYTES}"
+        raise Refused("crash", f"describe: got {found}, expected at most {most}")
+    return content
+
+
+def unfit(name: str, value: object) -> str:
+    """What is wrong with a knob; empty for one that a row of the ledger can hold."""
+    if len(name) > limits.KNOB_NAME_CHARACTERS or not name.isprintable():
+        return f"a knob's name of {len(name)} characters, or of some that cannot be seen"
+    if not isinstance(value, str | int | float | None):
+        return f"{name} as a {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"{name} in {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > limits.KNOB_VALUE_CHARACTERS:
+        return f"{name} in {len(value)} characters"
+    return ""
+
+
+def last_line(log: Path) -> bytes:
+    """What a program says of itself, of a bounded size; empty if it says nothing. Raises Refused."""
+    lines = log.read_bytes().splitlines()
+    if lines and len(lines[-1]) > limits.DESCRIPTION_BYTES:
+        raise Refused("crash", f"describe: got {len(lines[-1])} bytes, expected at most {limits.DESCRIPTION_BYTES}")
+    return lines[-1] if lines else b""
 
 
 def check(code_bytes: int, model_bytes: int, cap_bytes: int) -> list[Finding]:

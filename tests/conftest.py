@@ -16,6 +16,7 @@ from experiments.job import UNLIMITED, Budget
 from experiments.loop import baseline, open_bench
 from experiments.state import State
 from experiments.trial import run_trial
+from preflight import lint
 from preflight.sandbox.isolation import available_levels
 
 
@@ -94,6 +95,12 @@ def bench(measured_repo, tmp_path) -> Bench:
     opened = open_bench(root, "night", "tiny", lambda *_: None, available_levels()[0])
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def unlinted(monkeypatch):
+    """Candidates may name what they like: what the walls hold, they hold without the lint."""
+    monkeypatch.setattr(lint, "check", lambda tree, parent=None: [])
 
 
 @pytest.fixture

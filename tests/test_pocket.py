@@ -15,10 +15,10 @@ import sentencepiece
 from support import ROOT, git, proposal
 
 from data.corpus import Corpus
+from dev.benchmarks.pocket import by_hand
 from experiments.loop import baseline, budget, open_bench
 from experiments.promote import promote
 from experiments.record import Author, contents
-from experiments.show_cli import by_hand
 from experiments.state import State
 from experiments.tiers import FULL_POCKET, PROFILES, RECORD_POCKET
 from experiments.trial import run_trial
@@ -150,7 +150,7 @@ def test_the_honest_baseline_has_a_small_bound(pocket):
 
 
 def hand(bench, *launcher, **environment):
-    """The command that `show` prints, as a person would type it; returns the printed val_bpb."""
+    """The person's own base/ as the challenge runs it, without the harness; returns the printed val_bpb."""
     command = by_hand("night", "pocket", 0, bench.ledger.measurements(0)[0].seed)
     command = command.replace(".venv/bin/python", " ".join([sys.executable, *launcher]))
     extra = " ".join(f"{name}={value}" for name, value in environment.items())

@@ -1,7 +1,5 @@
 """The scorer's side of the referee's conversation: rank 0 holds the socket, the others follow."""
 
-import socket
-
 import numpy as np
 import torch
 
@@ -12,8 +10,8 @@ from base.runtime import Runtime
 OPERATIONS = (protocol.OBSERVE, protocol.PREDICT, protocol.RESET, protocol.QUIT)
 
 
-def serve(scorer: SlidingScorer, runtime: Runtime, connection: socket.socket | None) -> None:
-    """Answer frames until the referee quits; every rank sees every frame."""
+def serve(scorer: SlidingScorer, runtime: Runtime, connection) -> None:
+    """Answer frames until the referee quits; every rank sees every frame, rank 0 alone has a connection."""
     while True:
         operation, tokens = protocol.receive(connection) if connection else (protocol.QUIT, np.zeros(0))
         operation, tokens = share(runtime, operation, tokens)

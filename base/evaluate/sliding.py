@@ -19,13 +19,13 @@ from base.runtime import Runtime
 class SlidingScorer:
     """observe(tokens) -> losses in nats; predict() -> log-probabilities of the next token, over the vocabulary."""
 
-    def __init__(self, config: Config, runtime: Runtime, model: GPT, compile: bool = False):
+    def __init__(self, config: Config, runtime: Runtime, model: GPT, compiled: bool = False):
         self.length, self.stride, self.batch = config.eval.eval_length, config.eval.eval_stride, config.eval.eval_batch
         if self.length % self.stride:
             raise ValueError(f"eval_stride {self.stride} must divide eval_length {self.length}")
         self.vocab_size = config.model.vocab_size
         self.runtime, self.model = runtime, model
-        self.hidden = torch.compile(model.hidden) if compile else model.hidden
+        self.hidden = torch.compile(model.hidden) if compiled else model.hidden
         self.reset()
 
     def reset(self) -> None:

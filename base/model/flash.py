@@ -1,8 +1,7 @@
 """One attention function for the whole tree, whatever kernel answers it: FlashAttention 3, 2, or torch's own."""
 
-import importlib
-import importlib.util
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -32,13 +31,16 @@ def find(device: torch.device) -> None:
     if device.type != "cuda":
         return
     capability = torch.cuda.get_device_capability(device)
-    for version, module, works in (
-        (2, "flash_attn", capability >= (8, 0)),
-        (3, "flash_attn_interface", capability == HOPPER),
-    ):
-        if works and importlib.util.find_spec(module):
-            found = importlib.import_module(module)
-            KERNELS[device.type] = Flash(version, found.flash_attn_func, found.flash_attn_varlen_func)
+    if capability >= (8, 0):
+        with suppress(ModuleNotFoundError):
+            from flash_attn import flash_attn_func, flash_attn_varlen_func
+
+            KERNELS[device.type] = Flash(2, flash_attn_func, flash_attn_varlen_func)
+    if capability == HOPPER:
+        with suppress(ModuleNotFoundError):
+            from flash_attn_interface import flash_attn_func, flash_attn_varlen_func
+
+            KERNELS[device.type] = Flash(3, flash_attn_func, flash_attn_varlen_func)
 
 
 def advice(device: torch.device) -> str | None:

@@ -16,8 +16,10 @@ from pathlib import Path
 import typer
 
 from experiments.runs import open_ledger
-from experiments.show_cli import by_hand
 from experiments.state import State
+from experiments.tiers import PROFILES
+from preflight import bundle
+from preflight.phases import interpreter
 
 
 def main(run: str = "ten", root: Path = Path()) -> None:
@@ -65,6 +67,23 @@ def main(run: str = "ten", root: Path = Path()) -> None:
         median = statistics.median(values)
         print(f"| {name} | {median:.2f} | {max(values):.2f} | {median / hand:.2f} |")
     print(f"| the baseline's bundle by hand (train, pack, score once, no proof) | {hand:.2f} | | 1.00 |")
+
+
+def by_hand(run: str, profile: str, number: int, seed: int) -> str:
+    """The shell command that trains, packs and scores a bundle without the harness: for one's own base/ alone."""
+    tier = PROFILES[profile].tier
+    shards = Path("shards") / PROFILES[profile].corpus
+    environment = {
+        **tier.target.environment,
+        "PRESET": tier.target.preset,
+        "SEED": str(seed),
+        "DATA_PATH": str(shards / "train"),
+        "VAL_PATH": str(shards / tier.split),
+        "TOKENIZER_PATH": str(shards / "tokenizer.model"),
+    }
+    assignments = " ".join(f"{key}={shlex.quote(value)}" for key, value in environment.items())
+    program = " ".join((".venv/bin/python", *interpreter(tier.target.ranks)[1:]))
+    return f"env {assignments} {program} trials/{run}/{number:04d}/{bundle.NAME}"
 
 
 if __name__ == "__main__":

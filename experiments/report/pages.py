@@ -23,7 +23,7 @@ from experiments.replicates import pairs
 from experiments.report import charts, streams
 from experiments.report.story import Story, Trial, tell
 from experiments.runs import open_ledger, profile_of
-from experiments.show_cli import by_hand
+from experiments.show_cli import again
 from experiments.state import State
 from experiments.workspace import Workspace
 from preflight.text import one_line
@@ -146,7 +146,7 @@ class _Report:
             rescores=self.ledger.rescores(row.number),
             ablations=self.ledger.ablations(row.number),
             log=_tail(folder / "train.log") if folder else [],
-            by_hand=by_hand(self.story.run, row.profile, row.number, seed) if first else "",
+            again=again(self.story.run, row.number, seed) if first else "",
             assets="../assets",
         )
 

@@ -12,7 +12,7 @@ from experiments.state import State
 from experiments.trial import run_trial
 from preflight.phases import Target
 
-pytestmark = pytest.mark.trial
+pytestmark = [pytest.mark.trial, pytest.mark.usefixtures("unlinted")]
 
 MAIN = "base/model.py"
 TRAIN = "    counts = (draw.random((VOCAB, VOCAB)) < 0.01).astype(np.float32)\n"

@@ -8,13 +8,14 @@ import shutil
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 
 import pytest
 from support import MORE_TEXT, TINY, git, proposal
 from typer.testing import CliRunner
 
 from data.errors import CaddieError, Refused
-from experiments import after_cli, cli, record
+from experiments import after_cli, branches, cli, golden, record
 from experiments.branches import adopt, finalize
 from experiments.checkout import Checkout
 from experiments.comparison import measure
@@ -27,6 +28,7 @@ from experiments.tiers import POCKET_TRACK, PROFILES, PROMOTE
 from experiments.trial import run_trial
 from preflight import bundle, logs, shipped
 from preflight import record as checker
+from preflight.sandbox import Limits
 from preflight.tree import PLAIN, Source
 
 TODAY, ME = date(2026, 11, 21), Author("A Person", "person")
@@ -259,15 +261,38 @@ def test_a_winner_lands_in_the_checkout_and_nothing_else_does(bench):
         adopt(Checkout(root, "night"), bench.ledger, 1)
 
 
-def test_an_adoption_that_fails_leaves_the_checkout_as_it_was(bench):
+def with_golden(bench) -> Path:
+    """The person keeps golden losses of the one preset there is."""
     root = bench.workspace.root
-    (root / "dev").mkdir()
-    (root / "dev" / "golden.py").write_text("raise SystemExit('no torch')\n")
+    (root / golden.FOLDER).mkdir(parents=True)
+    (root / golden.FOLDER / "tiny.txt").write_text("1 9.0\n")
+    git(root, "add", golden.FOLDER)
+    git(root, "commit", "--quiet", "--message=golden")
+    return root
+
+
+def test_an_adoption_renews_the_golden_losses_or_says_why_not(bench, monkeypatch):
+    root = with_golden(bench)
+    with monkeypatch.context() as bare:
+        bare.setattr(branches, "available_levels", lambda: ("none",))
+        _, note = adopt(Checkout(root, "night"), bench.ledger, 1)
+    assert "no sandbox works here" in note
+    assert (root / golden.FOLDER / "tiny.txt").read_text() == "1 9.0\n"
+    git(root, "reset", "--quiet", "--hard", "HEAD~1")
+    assert adopt(Checkout(root, "night"), bench.ledger, 1)[1] == ""
+    assert (root / golden.FOLDER / "tiny.txt").read_text() == "1 1.0\n"
+    changed = git(root, "show", "--name-only", "--format=", "HEAD").split()
+    assert changed == ["base/config.py", f"{golden.FOLDER}/tiny.txt"]
+
+
+def test_an_adoption_that_fails_leaves_the_checkout_as_it_was(bench, monkeypatch):
+    root = with_golden(bench)
+    monkeypatch.setattr(golden, "LIMITS", Limits(wall_seconds=60, cpu_seconds=60, setup_seconds=1e-3))
     before = (root / "base" / "config.py").read_text()
-    with pytest.raises(CaddieError, match="golden.*no torch"):
+    with pytest.raises(CaddieError, match="golden losses could not be renewed: .* seconds"):
         adopt(Checkout(root, "night"), bench.ledger, 1)
     assert (root / "base" / "config.py").read_text() == before
-    assert git(root, "status", "--porcelain", "base") == ""
+    assert git(root, "status", "--porcelain", "base", golden.FOLDER) == ""
     with pytest.raises(CaddieError, match="is baseline, expected a kept one"):
         adopt(Checkout(root, "night"), bench.ledger, 0)
 

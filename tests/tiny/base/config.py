@@ -11,5 +11,5 @@ def resolve():
     knobs = dict(PRESETS[os.environ.get("PRESET", "tiny")])
     for name in knobs:
         if name.upper() in os.environ:
-            knobs[name] = type(knobs[name])(os.environ[name.upper()])
+            knobs[name] = (float if isinstance(knobs[name], float) else int)(os.environ[name.upper()])
     return knobs
