@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from secrets import randbits
 
@@ -43,6 +43,8 @@ OUT, IN, WIRE, START = (
 )  # in a namespace every job finds its things at the same places
 STAYS_FOR_GPUS = ("driver", "devices", "meminfo")
 STAYS_FOR_PROPOSERS = ("sys", "stat", "uptime", "loadavg", "version", "meminfo", "cpuinfo", "filesystems")
+MEMORY_FOLDERS = ("/tmp", "/dev/shm")
+SIGNALS_SINCE = 6  # Landlock's version that keeps signals in the job
 OPEN_FILES = 1024
 
 
@@ -103,13 +105,15 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
     if level == "none":
         return Isolated(command, {}, (), None)
     at = places(level, view)
+    scoped = level == "namespace" or user is not None or landlock.abi() >= SIGNALS_SINCE
+    needs = replace(view.needs, own_signals=scoped or view.needs.ranks)
     spec: dict[str, object] = {
         "channel": channel,
         "conversation": conversation,
-        "out": at["out"],
+        "writable": [at["out"], *(MEMORY_FOLDERS if level == "namespace" else ())],
         "user": user,
         "limits": _limits(view, user),
-        "filter": seccomp.program(view.needs).hex(),
+        "filter": seccomp.program(needs).hex(),
         "landlock": _landlock_rules(view) if level == "landlock" else None,
     }
     handle = _in_memory(json.dumps(spec).encode())
@@ -217,7 +221,7 @@ def _mounts(view: View) -> tuple[list[str], list[int]]:
     arguments += ["--dev", "/dev"]
     for device in gpu_devices() if needs.gpu else ():
         arguments += ["--dev-bind", device, device]
-    for folder in ("/tmp", "/dev/shm"):
+    for folder in MEMORY_FOLDERS:
         arguments += ["--perms", "1777", "--size", str(view.temporary_bytes), "--tmpfs", folder]
     for shown in (*map(str, view.host_paths), *_interpreter()) if needs.proposer else ():  # one may be below /tmp
         arguments += ["--ro-bind", shown, shown]

@@ -43,13 +43,14 @@ def check(result: int, what: str) -> int:
     return result
 
 
-def hand_over(channel: int, folder: str) -> None:
-    """Give the supervisor a handle of OUT: on a file system of the job's own nobody else can reach it."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def hand_over(channel: int, folders: list[str]) -> None:
+    """Give the supervisor handles of OUT and what else can be written: in a namespace nobody else can reach it."""
+    opened = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC) for folder in folders]
     with socket.socket(fileno=channel) as supervisor:
-        supervisor.sendmsg([b"O"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [opened]))])
-        supervisor.recv(1)  # it has it; closed when this process has no use for it any more
-    os.close(opened)
+        supervisor.sendmsg([b"O"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", opened))])
+        supervisor.recv(1)  # it has them
+    for handle in opened:
+        os.close(handle)
 
 
 def become(user: int) -> None:
@@ -107,8 +108,8 @@ def main() -> None:
         spec = json.load(file)
     program = sys.argv[3:]
     if spec["channel"] is not None:
-        hand_over(spec["channel"], spec["out"])
-    os.chdir(spec["out"])
+        hand_over(spec["channel"], spec["writable"])
+    os.chdir(spec["writable"][0])
     if spec["conversation"] is not None:
         os.dup2(spec["conversation"], CONVERSATION)
     os.closerange(CONVERSATION + (spec["conversation"] is not None), resource.getrlimit(resource.RLIMIT_NOFILE)[0])

@@ -24,7 +24,9 @@ EPERM, EACCES, ENOSYS, EOPNOTSUPP = 1, 13, 38, 95
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
 SOCK_STREAM, SOCK_TYPE_MASK, IPPROTO_TCP = 1, 0xF, 6
 SIGCHLD = 17
-NEW_NAMESPACES, CLONE_PARENT = 0x7E020000, 0x8000
+NEW_NAMESPACES, CLONE_PARENT, CLONE_PIDFD = 0x7E020000, 0x8000, 0x1000
+COUNTED_SOCKETS = (57, 71, 77)  # SO_COOKIE, SO_NETNS_COOKIE, SO_PEERPIDFD: numbers that count for the whole machine
+SIGNALS = ("kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo")
 # F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ: no locks, leases, notices, hints, owners
 FCNTL = (0, 1, 2, 3, 1030, 1032)
 F_SETFL = 4
@@ -57,6 +59,7 @@ class Needs:
     proposer: bool = False  # a person's program with the internet: it never shares files with what is scored
     gpu: bool = False
     own_network: bool = True  # a network namespace: what it says there nobody else hears
+    own_signals: bool = True  # none reaches a process that is not the job's
 
 
 def program(needs: Needs) -> bytes:
@@ -73,6 +76,7 @@ def program(needs: Needs) -> bytes:
     groups = {"every"} | ({"ranks", "proposer"} if needs.proposer else {"ranks"} if needs.ranks else set())
     allowed = {name for name, row in _table().items() if row["who"] in groups}
     allowed |= set(FOR_GPUS) | {"sendmsg", "recvmsg", "bind", "listen", "accept4"} if needs.gpu else set()
+    allowed -= set() if needs.own_signals else set(SIGNALS)
     for name in [*checked, *sorted(allowed - checked.keys())]:
         if (number := calls.get(name)) is not None:
             block = checked.get(name, [(RETURN, 0, 0, ALLOW)])
@@ -99,10 +103,13 @@ def _by_argument(machine: str, needs: Needs) -> dict[str, Steps]:
     found = {
         "open": _without(1, direct),
         "openat": _without(2, direct),
-        "clone": _without(0, NEW_NAMESPACES | CLONE_PARENT),
+        "clone": _without(0, NEW_NAMESPACES | CLONE_PARENT | CLONE_PIDFD),
         "clone3": _refuse(ENOSYS),  # its flags stand in memory, where no filter sees them; libraries fall back to clone
         "prctl": _one_of(0, (*PRCTL, *more)),
         "prlimit64": _one_of(0, (0,)),  # of itself: a limit set on the supervisor would end it
+        "sched_setaffinity": _one_of(0, (0,)),
+        "getpriority": _one_of(1, (0,)),
+        "getsockopt": _none_of(2, COUNTED_SOCKETS),
         "preadv2": _one_of(5, (0,), EOPNOTSUPP),
         "pwritev2": _one_of(5, (0,), EOPNOTSUPP),
         "socket": _sockets(needs),
@@ -160,6 +167,14 @@ def _one_of(argument: int, values: Iterable[int], errno: int = EPERM) -> Steps:
     for value in values:
         steps += [(JUMP_EQUAL, 0, 1, value), (RETURN, 0, 0, ALLOW)]
     return steps + _refuse(errno)
+
+
+def _none_of(argument: int, values: Iterable[int]) -> Steps:
+    """Allowed if the argument has none of these values."""
+    steps = _load(argument)
+    for value in values:
+        steps += [(JUMP_EQUAL, 0, 1, value), *_refuse(EPERM)]
+    return [*steps, (RETURN, 0, 0, ALLOW)]
 
 
 def _without(argument: int, bits: int) -> Steps:

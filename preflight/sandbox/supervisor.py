@@ -32,6 +32,7 @@ MADV_POPULATE_READ = 22  # Linux 5.14: reads a whole mapping into the page cache
 FOLLOWED_BYTES = 4 << 20
 POLL_SLACK_BYTES = 4 << 20  # a file system that has less than this left is full
 DATA_FACTOR = 2  # of the memory limit: what one process may map, where only looking now and then counts what it uses
+MOST_FOLDERS = 3
 HANDLES = "/proc/self/fd/"
 
 
@@ -45,6 +46,7 @@ class Supervisor:
     def __init__(self, job: dict[str, Any]) -> None:
         self.job, self.limits = job, job["limits"]
         self.out: Path | None = Path(job["out"]) if job["channel"] is None else None
+        self.beside: list[Path] = []  # what else the job can write, where each is a file system in memory
         self.log_path = Path(job["log"])
         self.reason = ""
         self.lost_cpu = self.last_cpu = 0.0  # CPU of processes that vanished without being waited for
@@ -164,9 +166,9 @@ class Supervisor:
     def meet(self) -> None:
         """Receive the job's OUT, if it has come; then the job may begin."""
         with socket.socket(fileno=os.dup(self.job["channel"])) as channel:
-            _, handles, _, _ = socket.recv_fds(channel, 1, 1, socket.MSG_DONTWAIT)
+            _, handles, _, _ = socket.recv_fds(channel, 1, MOST_FOLDERS, socket.MSG_DONTWAIT)
             if handles:
-                self.out = Path(f"{HANDLES}{handles[0]}")
+                self.out, *self.beside = [Path(f"{HANDLES}{handle}") for handle in handles]
                 channel.send(b"O")
 
     def watch(self, child: "subprocess.Popen[bytes]") -> int | None:
@@ -262,7 +264,8 @@ class Supervisor:
             if self.out is None:
                 return 0, 0
             used = os.statvfs(self.out)
-            return (used.f_blocks - used.f_bfree) * used.f_frsize, used.f_files - used.f_ffree
+            files = sum(one.f_files - one.f_ffree for one in map(os.statvfs, (self.out, *self.beside)))
+            return (used.f_blocks - used.f_bfree) * used.f_frsize, files
         written, files = disk_use([Path(folder) for folder in self.job["polled"]])
         return written + process_tree.unlinked_bytes(os.getpid(), self.job["workspace"]), files
 
