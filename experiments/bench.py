@@ -37,7 +37,6 @@ class Bench:
     runner: Runner
     level: str
     announce: Callable[[int, str, str], None]  # trial, title, stage
-    curve_classes: frozenset[str] = frozenset()  # whose training may be ended for being behind (experiments/curves.py)
 
     def close(self) -> None:
         """Let another controller have the run."""

@@ -6,11 +6,9 @@ from statistics import fmean
 
 from data.errors import MachineError, Refused
 from experiments.bench import Bench
-from experiments.curves import Curve
 from experiments.job import UNLIMITED, Budget, Job, Measured
 from experiments.judge import ENDS, Evidence, Noise, Rule, Step
 from experiments.ledger import Row
-from experiments.licence import reference_curve
 from experiments.replicates import generation, lost_to_simplicity, new_seeds, noise_floor, tidier
 from experiments.state import State
 from experiments.tiers import Tier
@@ -46,14 +44,13 @@ def measure(
     tier: Tier,
     seed: int,
     fresh_for: int | None = None,
-    reference: Curve = (),
     stage: str = "",
 ) -> Measured:
     """Train, pack and score a program with one seed, and note it; the seconds count for the trial that asked."""
     asked_by = entry.number if fresh_for is None else fresh_for
     folder = bench.measurement_folder(tier, entry.number, seed, fresh_for)
     with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
-        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, folder, bench.level, reference)
+        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, folder, bench.level)
         try:
             measured = bench.runner.measure(job)
         except Refused as refusal:  # it may quote the log of a program that knows its seed
@@ -80,8 +77,7 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement
     while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
         if step is Step.SEARCH:
             seed = seeds[len(search)]
-            curve = reference_curve(bench, entry.number, incumbent, tier, seed)
-            search.append(measure(bench, entry, tier, seed, reference=curve))
+            search.append(measure(bench, entry, tier, seed))
         else:
             again = remeasured(bench, incumbent, tier, entry.number)
             theirs[again.seed] = again.val_bpb

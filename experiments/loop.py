@@ -3,7 +3,7 @@
 import fcntl
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from experiments.bench import Bench
 from experiments.comparison import Entry, measure, require_seeds_matter
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
-from experiments.licence import CLASSES
 from experiments.replicates import new_seeds
 from experiments.session import Session
 from experiments.settle import settle, settle_lost
@@ -37,11 +36,8 @@ def open_bench(
     profile: str,
     announce: Callable[[int, str, str], None],
     level: str | None = None,
-    curve_classes: Sequence[str] = (),
 ) -> Bench:
     """A run's bench; a run keeps the profile it was started with."""
-    if never := set(curve_classes) - set(CLASSES):
-        raise CaddieError(f"--end-behind: got {', '.join(sorted(never))}, expected some of {', '.join(CLASSES)}")
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
@@ -69,8 +65,7 @@ def open_bench(
         ledger.set_fact("profile", profile)
     corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
     tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
-    classes = frozenset(curve_classes)
-    return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce, classes)
+    return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce)
 
 
 def recover(bench: Bench) -> list[Row]:

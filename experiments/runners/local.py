@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from data.errors import Refused
-from experiments.curves import Watch, run_watched
+from experiments.curves import run_watched
 from experiments.job import Job, Measured
 from experiments.referee import ScoreLimits, score
 from preflight import yardstick
@@ -46,7 +46,7 @@ class LocalRunner:
         )
         shards = job.corpus.folder / "train"
         training = candidate.train(job.folder / "train", limits, job.corpus, shards, job.seed)
-        trained = run_watched(training, Watch(tier.steps, job.reference))
+        trained = run_watched(training, tier.steps)
         require(training, trained, "train")
         take(training.out, "weights.bin", candidate.weights_bytes, weights)
 
