@@ -11,10 +11,11 @@ from data.corpus import Corpus
 from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused
 from experiments import calls, novelty, runners, spending
 from experiments.asking import PROPOSER_FOLDER, Asker
-from experiments.bench import Bench
-from experiments.comparison import Entry, measure, require_seeds_matter
+from experiments.bench import WORK, Bench
+from experiments.comparison import require_seeds_matter
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
+from experiments.measurement import Entry, measure
 from experiments.replicates import new_seeds
 from experiments.session import Session
 from experiments.settle import settle, settle_lost
@@ -71,7 +72,8 @@ def open_bench(
 def recover(bench: Bench) -> list[Row]:
     """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
     lost = bench.ledger.unsettled()
-    for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
+    shared = [bench.folder / name for name in (PROPOSER_FOLDER, WORK)]
+    for folder in [*shared, *(bench.trial_folder(row.number) for row in lost)]:
         leftovers.clear(folder)
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
@@ -89,7 +91,8 @@ def stopped(bench: Bench) -> None:
     for row in bench.ledger.rows():
         if row.state is State.STOPPED:
             leftovers.clear(bench.trial_folder(row.number))
-    leftovers.clear(bench.folder / PROPOSER_FOLDER)
+    for name in (PROPOSER_FOLDER, WORK):
+        leftovers.clear(bench.folder / name)
     calls.settle_lost(bench.ledger)
 
 

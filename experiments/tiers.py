@@ -29,8 +29,7 @@ class Tier:
     score_cpu_slack: float  # the same for the first conversation, which is short and so counted less exactly
     largest_block: int  # tokens of one frame of the first conversation
     proof_tokens: int  # read again in the second conversation
-    proof_places: int  # distributions demanded in it
-    confirm_places: int  # the same on the fresh seeds of a provisional keep: no rare lie is worth its gain there
+    proof_places: int  # distributions demanded in it; as many in a search as on fresh seeds, or a scorer could count
     smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
     expected_minutes: float  # of one measurement
 
@@ -51,11 +50,12 @@ FULL_POCKET = Tier(
     train_wall_seconds=240,
     score_wall_seconds=120,
     train_cpu_slack=1.10,
-    score_cpu_slack=1.25,  # half the stride costs 1.53; an honest scorer that exceeds it gets a second try
+    # An honest scorer's few seconds vary by 45 % (most over least) on a busy machine, and there is no second try: it
+    # would follow one that has seen the text. Half the stride costs 1.53.
+    score_cpu_slack=1.4,
     largest_block=16_384,
     proof_tokens=1 << 40,
-    proof_places=256,
-    confirm_places=1024,
+    proof_places=512,
     smooth_bound_bpb=0.001,
     expected_minutes=0.8,
 )
@@ -72,8 +72,7 @@ FULL_H100 = Tier(
     score_cpu_slack=inf,
     largest_block=1 << 20,
     proof_tokens=1 << 20,
-    proof_places=256,
-    confirm_places=4096,
+    proof_places=4096,
     smooth_bound_bpb=0.001,
     expected_minutes=14,
 )

@@ -17,8 +17,8 @@ from data.errors import CaddieError, Refused
 from experiments import after_cli, cli, record
 from experiments.branches import adopt, finalize
 from experiments.checkout import Checkout
-from experiments.comparison import measure
 from experiments.loop import open_bench
+from experiments.measurement import measure
 from experiments.promote import promote
 from experiments.record import Author
 from experiments.state import State
@@ -278,13 +278,14 @@ def test_space_is_freed_and_a_winners_weights_are_not(bench, budget):
     assert row.state is State.DISCARDED
     gone = {path.relative_to(bench.folder).parts for path in disposable(bench.folder, bench.ledger)}
     assert {parts[0] for parts in gone} == {"0001", "0002"}
-    assert all(parts[1].endswith("_incumbent") for parts in gone if parts[0] == "0001")
+    beside = {one.folder for one in bench.ledger.taken(0) if one.fresh_for == 1}  # only its numbers count
+    assert {parts[1] for parts in gone if parts[0] == "0001"} == beside
     assert {parts[2] for parts in gone} == {"weights.bin", "artifact.bin"}
     bench.ledger.add_promotion(1, "records/track_pocket_non_record/x", "f" * 40)
     assert {path.relative_to(bench.folder).parts for path in disposable(bench.folder, bench.ledger)} == gone
     bench.ledger.add_promotion(1, "records/track_pocket/x", "f" * 40)
     promoted = {path.relative_to(bench.folder).parts[1] for path in disposable(bench.folder, bench.ledger)}
-    assert any(name.startswith("full_") and not name.endswith("_incumbent") for name in promoted)
+    assert {one.folder for one in bench.ledger.taken(1)} <= promoted
 
 
 def command(bench, *arguments: str) -> str:
