@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused
+from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused, SandboxError
 from experiments import calls, novelty, runners, spending
 from experiments.asking import PROPOSER_FOLDER, Asker
 from experiments.bench import WORK, Bench
 from experiments.comparison import require_seeds_matter
+from experiments.control import baseline_runs
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
 from experiments.measurement import Entry, measure
@@ -206,17 +207,17 @@ def run(
     report(start)
     asker = Asker(bench, proposer, arguments, say)
     try:
-        return _trials(bench, session, order, budget(bench, start), asker, report)
+        return _trials(bench, session, order, start, asker, report)
     finally:
         asker.stop()
         calls.settle_lost(bench.ledger)
 
 
 def _trials(
-    bench: Bench, session: Session, order: Order, limits: Budget, asker: Asker, report: Callable[[Row], None]
+    bench: Bench, session: Session, order: Order, start: Row, asker: Asker, report: Callable[[Row], None]
 ) -> str:
     """One trial after another until the order is done; says why it ended."""
-    failures = 0
+    failures, limits = 0, budget(bench, start)
     while not (done := order.done(bench, session)):
         try:
             began = time.monotonic()
@@ -233,6 +234,9 @@ def _trials(
             asker.say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))
             for lost in recover(bench):
                 report(bench.ledger.row(lost.number))
+            if failures == FAILURES_IN_A_ROW and isinstance(error, SandboxError) and baseline_runs(bench, start):
+                asker.say("the baseline runs here: it was those ideas and not the machine")
+                failures = 0
             if failures == FAILURES_IN_A_ROW:
                 raise MachineError(f"{failures} failures in a row that no idea caused, the last: {error}") from error
             continue

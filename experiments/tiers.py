@@ -9,7 +9,7 @@ from preflight.phases import Target
 from preflight.targets import EIGHT_H100, ONE_H100, POCKET
 
 CONTROL_EVERY = 10  # of the trials that a cheap look would end, one runs on: else its worth could not be known
-MEASUREMENTS = 1.8  # of a trial, on average: dev/benchmarks/judge.md
+MEASUREMENTS = 1.9  # of a trial, on average: dev/benchmarks/judge.md; one in ten repeats a seed
 SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
 GUESSED = 1.0  # degrees of freedom of an expectation that nobody measured on that tier: replicates soon outweigh it
 
@@ -57,7 +57,7 @@ FULL_POCKET = Tier(
     proof_tokens=1 << 40,
     proof_places=512,
     smooth_bound_bpb=0.001,
-    expected_minutes=0.8,
+    expected_minutes=0.9,
 )
 
 FULL_H100 = Tier(
@@ -129,8 +129,8 @@ class Profile:
 
     @property
     def longest_trial_minutes(self) -> float:
-        """What a trial takes that needs every seed, and fresh ones beside the incumbent."""
-        measurements = self.tier.rule.seeds + 2 * self.tier.rule.fresh
+        """What a trial takes that needs every seed, one of them twice, and fresh ones beside the incumbent."""
+        measurements = self.tier.rule.seeds + 1 + 2 * self.tier.rule.fresh
         return measurements * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
 
     @property

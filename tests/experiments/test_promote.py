@@ -152,6 +152,18 @@ def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
     assert [one.seed for one in made.measured] == [tried[0], tried[1]]
 
 
+def test_a_scorer_that_took_too_long_has_seen_the_text_and_is_not_tried_again(bench, monkeypatch):
+    def slow(bench, entry, tier, seed, **_):
+        raise Refused("timeout(score)", "score: got 99.0 cpu seconds, expected at most 30.0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.promote.measure", slow)
+        with pytest.raises(CaddieError, match=r"ended as timeout\(score\)"):
+            promote(bench, 1, 2, True, lambda _: None, TODAY)
+    with pytest.raises(CaddieError, match=r"ended as timeout\(score\).*every seed it is given"):
+        promote(bench, 1, 2, True, lambda _: None, TODAY)
+
+
 def test_a_preflight_that_was_cut_short_is_made_again(bench, monkeypatch):
     def cut(tree, parent, target, corpus, folder, level, build):
         folder.mkdir(parents=True)
