@@ -16,7 +16,6 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --push REMOTE   send every result to a git remote; `python -m experiments restore REMOTE NAME` brings it back
   --script DIR    scripted: a folder of proposals          --joint       search: up to six knobs at once
   --command CMD   command: the program that proposes       --show PATH   ... may read PATH   --pass NAME  ... gets a variable
-  --end-behind C  trainings of class C may end at half time when behind, once 20 trials bear that out (never schedule, optimiser)
   --level L       namespace, landlock or none; default: the best this machine offers, and never none by itself on a GPU
 
   Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial. A crash is started again, with

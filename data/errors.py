@@ -7,6 +7,7 @@ CaddieError
 ├── ProposalError           experiments/: a proposal that is not valid data
 ├── WorkspaceError          experiments/: git could not do what the loop needs
 ├── LedgerError             experiments/: the run's database is not usable
+├── IncumbentFailed         experiments/: the incumbent falls behind the numbers it was kept by; it ends, nobody else
 ├── MachineError            experiments/: the machine failed again and again; the same may work later
 ├── ProposerFailed          proposers/: this time there is no proposal; asked again, there may be one
 ├── NoProposal              proposers/: the proposer has nothing (more) to propose
@@ -45,6 +46,10 @@ class WorkspaceError(CaddieError):
 
 class LedgerError(CaddieError):
     """The ledger is missing, locked or newer than this code."""
+
+
+class IncumbentFailed(CaddieError):
+    """What a trial was to be held against does not hold itself; says nothing about the trial."""
 
 
 class MachineError(CaddieError):

@@ -85,7 +85,7 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
             raise report.findings[0].refusal()
         for seed, value in theirs.items():
             bench.announce(row.number, change.label, "ablate")
-            program, place = folder / bundle.NAME, folder / f"seed_{seed}"
+            program, place = folder / bundle.NAME, folder / bench.work_folder().name
             job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level)
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""

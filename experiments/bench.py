@@ -5,20 +5,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 from typing import TextIO
 
 from data.corpus import Corpus
 from experiments.job import Runner
-from experiments.ledger import Ledger
+from experiments.ledger import Ledger, Taken
 from experiments.tiers import Tier
 from experiments.workspace import Workspace
 from preflight.text import one_line
 
+WORK = "work"  # below the run: measurements under way
 
-def measurement_folder(run_folder: Path, tier_name: str, number: int, seed: int, fresh_for: int | None) -> Path:
-    """Where one measurement stands: below the trial that asked for it, which is cleared if it is lost."""
-    asked_by = number if fresh_for is None else fresh_for
-    return run_folder / f"{asked_by:04d}" / f"{tier_name}_{seed}{'' if asked_by == number else '_incumbent'}"
+
+def measured_in(run_folder: Path, number: int, one: Taken) -> Path:
+    """Where a measurement of trial `number` stands: below the trial that asked for it, which is cleared if it is lost.
+
+    Its name says nothing, since the program can read it; before names were random it was the tier and the seed.
+    """
+    asked_by = number if one.fresh_for is None else one.fresh_for
+    earlier = f"{one.tier}_{one.measured.seed}{'' if asked_by == number else '_incumbent'}"
+    return run_folder / f"{asked_by:04d}" / (one.folder or earlier)
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,6 @@ class Bench:
     runner: Runner
     level: str
     announce: Callable[[int, str, str], None]  # trial, title, stage
-    curve_classes: frozenset[str] = frozenset()  # whose training may be ended for being behind (experiments/curves.py)
 
     def close(self) -> None:
         """Let another controller have the run."""
@@ -47,8 +53,12 @@ class Bench:
     def trial_folder(self, number: int) -> Path:
         return self.folder / f"{number:04d}"
 
-    def measurement_folder(self, tier: Tier, number: int, seed: int, fresh_for: int | None) -> Path:
-        return measurement_folder(self.folder, tier.name, number, seed, fresh_for)
+    def work_folder(self) -> Path:
+        """Where a measurement runs: a path that tells no program whose it is, which trial this is, or what for."""
+        return self.folder / WORK / f"m_{token_hex(8)}"
+
+    def measured_in(self, number: int, one: Taken) -> Path:
+        return measured_in(self.folder, number, one)
 
     def intent(self, title: str, kind: str, parent: str, **columns: object) -> int:
         """A row for what is about to be tried."""

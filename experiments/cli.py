@@ -64,7 +64,6 @@ def run(
     model: Annotated[str, typer.Option(help="anthropic: another model than the default")] = "",
     effort: Annotated[str, typer.Option(help="anthropic: low, medium, high, xhigh or max")] = "",
     budget_usd: Annotated[float | None, typer.Option(min=0.0, help="most that calls and machine may cost")] = None,
-    end_behind: Annotated[list[str] | None, typer.Option(help="a class whose training may end when behind")] = None,
     push: Annotated[str, typer.Option(help="git remote (name or URL) that gets every result")] = "",
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
     session: Annotated[str, typer.Option(hidden=True, help="set by loop.sh: restarts of one call share it")] = "",
@@ -77,7 +76,7 @@ def run(
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
-        bench = loop.open_bench(root, name, profile, progress.announce, level, end_behind or ())
+        bench = loop.open_bench(root, name, profile, progress.announce, level)
         progress.say(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"

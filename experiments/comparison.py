@@ -1,23 +1,22 @@
 """Candidate against incumbent: measures seed by seed what the rule asks for, until it says how the trial ends."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 
-from data.errors import MachineError, Refused
+from data.errors import Refused
 from experiments.bench import Bench
-from experiments.curves import Curve
-from experiments.job import UNLIMITED, Budget, Job, Measured
+from experiments.incumbent import remeasured
+from experiments.job import UNLIMITED, Measured
 from experiments.judge import ENDS, Evidence, Noise, Rule, Step
 from experiments.ledger import Row
-from experiments.licence import reference_curve
-from experiments.replicates import generation, lost_to_simplicity, new_seeds, noise_floor, tidier
+from experiments.measurement import Entry, measure
+from experiments.replicates import generation, lost_to_simplicity, noise_floor, tidier
 from experiments.state import State
-from experiments.tiers import Tier
-from preflight import bundle
-from preflight.text import one_line, without_long_numbers
+from experiments.tiers import PROFILES, Tier
+from preflight.sandbox import wipe_shared_state
 
-FRESH_TRIES = 3
+REPEAT = "repeat"  # where a search seed that was run once more is filed
+SAME_SEED_SDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -30,47 +29,14 @@ class Judgement:
     reason: str
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A program to measure, and the trial whose it is."""
-
-    number: int
-    title: str
-    program: Path
-    budget: Budget
-
-
-def measure(
-    bench: Bench,
-    entry: Entry,
-    tier: Tier,
-    seed: int,
-    fresh_for: int | None = None,
-    reference: Curve = (),
-    stage: str = "",
-) -> Measured:
-    """Train, pack and score a program with one seed, and note it; the seconds count for the trial that asked."""
-    asked_by = entry.number if fresh_for is None else fresh_for
-    folder = bench.measurement_folder(tier, entry.number, seed, fresh_for)
-    with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
-        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, folder, bench.level, reference)
-        try:
-            measured = bench.runner.measure(job)
-        except Refused as refusal:  # it may quote the log of a program that knows its seed
-            raise Refused(refusal.verdict, without_long_numbers(str(refusal))) from refusal
-    bench.ledger.add_measurement(entry.number, tier.name, tier.split, measured, fresh_for)
-    return measured
-
-
 def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement:
-    """One tier of a trial; raises Refused where the candidate fails, MachineError where the incumbent does."""
+    """One tier of a trial; raises Refused for the candidate, IncumbentFailed or MachineError for the incumbent."""
     rule, noise = tier.rule, noise_floor(bench.ledger, tier)
     row = bench.ledger.row(entry.number)
     net_lines, tidy = row.net_code_lines or 0, tidier(row, incumbent)
     handicap = rule.handicap(net_lines, noise, lost_to_simplicity(bench.ledger, tier, noise))
     theirs = generation(bench.ledger, incumbent, tier)
     seeds = rotated(list(theirs), entry.number)[: rule.seeds]
-    strict = replace(tier, proof_places=tier.confirm_places)
     search: list[Measured] = []
     fresh: list[Measured] = []
 
@@ -80,48 +46,36 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement
     while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
         if step is Step.SEARCH:
             seed = seeds[len(search)]
-            curve = reference_curve(bench, entry.number, incumbent, tier, seed)
-            search.append(measure(bench, entry, tier, seed, reference=curve))
+            search.append(measure(bench, entry, tier, seed))
         else:
+            if not fresh:
+                require_repeatable(bench, entry, search[0], tier, noise)
             again = remeasured(bench, incumbent, tier, entry.number)
             theirs[again.seed] = again.val_bpb
-            fresh.append(measure(bench, entry, strict, again.seed, fresh_for=entry.number))
+            fresh.append(measure(bench, entry, tier, again.seed, fresh_for=entry.number))
         require_seeds_matter([*search, *fresh])
     reason = told(evidence(), noise, rule, net_lines, handicap, tidy)
     return Judgement(State(step.value), fmean(evidence().believed), fresh or search, reason)
 
 
-def refresh(bench: Bench, incumbent: Row, tier: Tier, count: int) -> None:
-    """Fresh seeds for a kept incumbent at a tier that confirms nothing: its first number there has won a contest."""
-    if incumbent.state is State.KEPT:
-        taken = bench.ledger.taken(incumbent.number)
-        for _ in range(count - sum(one.tier == tier.name and one.fresh_for == incumbent.number for one in taken)):
-            remeasured(bench, incumbent, tier, incumbent.number)
+def require_repeatable(bench: Bench, entry: Entry, first: Measured, tier: Tier, noise: Noise) -> None:
+    """A search seed once more, with all that jobs share wiped: what was read from another job is not there now.
 
-
-def remeasured(bench: Bench, incumbent: Row, tier: Tier, asked_by: int) -> Measured:
-    """The incumbent on a fresh seed, whatever it takes: it is the yardstick. A seed it fails on is passed over."""
-    program = program_of(bench, incumbent)
-    entry = Entry(incumbent.number, f"the incumbent, {one_line(incumbent.title)}", program, UNLIMITED)
-    for seed in new_seeds(FRESH_TRIES):
-        try:
-            return measure(bench, entry, tier, seed, fresh_for=asked_by)
-        except Refused as refusal:
-            last = refusal
-    raise MachineError(
-        f"the incumbent, trial {incumbent.number}, failed on {FRESH_TRIES} fresh seeds: {last}"
-    ) from last
-
-
-def program_of(bench: Bench, row: Row) -> Path:
-    """A trial's bundle, built again from its commit if it is gone."""
-    program = bench.trial_folder(row.number) / bundle.NAME
-    if not program.exists():
-        program.parent.mkdir(parents=True, exist_ok=True)
-        partial = program.with_suffix(".partial")
-        partial.write_bytes(bundle.build(bench.workspace.read(str(row.commit_id))))
-        partial.replace(program)
-    return program
+    Raises Refused. On a CPU equal seeds give equal bytes. A GPU adds in any order, and how far that moves a score has
+    not been measured: SAME_SEED_SDS of the difference between two seeds, which is more. The run is filed as REPEAT,
+    where it is no evidence, and needs no budget: the first one was within it.
+    """
+    wipe_shared_state()
+    unhurried = replace(entry, budget=UNLIMITED)
+    again = measure(bench, unhurried, tier, first.seed, stage="confirm", filed_as=lambda _: REPEAT)
+    moved, same = abs(again.val_bpb - first.val_bpb), again.artifact_sha256 == first.artifact_sha256
+    if not same and PROFILES[bench.profile].gpus == 0:
+        found = "got another artifact from one seed, expected the same bytes"
+    elif not moved <= (limit := tier.smooth_bound_bpb if same else SAME_SEED_SDS * noise.difference_sd):
+        found = f"got a score that moved by {moved:.4f} bpb, expected at most {limit:.4f}"
+    else:
+        return
+    raise Refused("dishonest", f"{found}, with all that jobs share wiped between: it reads what another job left")
 
 
 def rotated(seeds: list[int], number: int) -> list[int]:

@@ -1,7 +1,7 @@
-"""Loss curves while they grow: end a training run that is lost, and, only where a person asks, one that is behind.
+"""Loss curves while they grow: end a training run that says itself that it is lost.
 
-A run is lost when its loss is no number, has left its best by far, or has not moved: nothing else ends one early.
-Being behind the incumbent at half time is a guess about the end, and needs a licence (experiments/licence.py).
+A run is lost when its loss is no number, has left its best by far, or has not moved: nothing else ends one early. The
+program writes its own curve, so a curve ends nothing but its own run and stands for nothing but a chart in the report.
 """
 
 import json
@@ -21,7 +21,6 @@ WINDOW = 5  # points whose median counts: two bad batches are no trend
 DIVERGED_NATS = 1.0  # above its best
 PROGRESS_NATS = 0.05  # least a loss falls in the first half
 HALF = 0.5
-BEHIND_NATS = 0.1  # above the incumbent at the same step of the same seed
 
 
 @dataclass(frozen=True)
@@ -79,36 +78,15 @@ def smoothed(points: Curve) -> list[Point]:
     ]
 
 
-def behind(points: Curve, reference: Curve, steps: int) -> str:
-    """Why this curve is hopeless at half time, or nothing. Only the first half is read, so a whole curve will do."""
-    theirs = {point.step: point.loss for point in smoothed(reference)}
-    for point in smoothed(points):
-        if point.step >= HALF * steps:
-            gap = point.loss - theirs.get(point.step, math.inf)
-            if gap > BEHIND_NATS:
-                return f"curve: {gap:.3f} nats behind the incumbent at step {point.step}"
-            return ""
-    return ""
+def look(points: Curve, steps: int | None) -> None:
+    """Raises Refused where it is better to stop."""
+    if found := lost(points, steps):
+        raise Refused(*found)
 
 
-@dataclass(frozen=True)
-class Watch:
-    """What a training run is watched for."""
-
-    steps: int | None = None
-    reference: Curve = ()  # the incumbent's curve with the same seed; empty = never stop for being behind
-
-    def look(self, points: Curve) -> None:
-        """Raises Refused where it is better to stop."""
-        if found := lost(points, self.steps):
-            raise Refused(*found)
-        if self.reference and self.steps and (why := behind(points, self.reference, self.steps)):
-            raise Refused("discarded", why)
-
-
-def run_watched(job: Job, watch: Watch) -> Outcome:
+def run_watched(job: Job, steps: int | None) -> Outcome:
     """Run a training job to its end, or to the moment it is lost."""
     with start(job) as running:
         while (outcome := running.settle(POLL_SECONDS)) is None:
-            watch.look(read(job.out / "metrics.jsonl"))
+            look(read(job.out / "metrics.jsonl"), steps)
         return outcome

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Protocol
 
 from data.corpus import Corpus
-from experiments.curves import Curve
 from experiments.tiers import Tier
 from preflight.proof import Honesty
 
@@ -36,7 +35,6 @@ class Job:
     budget: Budget
     folder: Path  # of this measurement alone
     level: str
-    reference: Curve = ()  # what training may be ended for being behind of (experiments/licence.py)
 
 
 @dataclass(frozen=True)

@@ -99,7 +99,8 @@ def command_verdict(
         wanted = profile.record.name if profile.record else "record"
         values += [one.measured.val_bpb for one in ledger.taken(number) if one.tier == wanted]
         if not values:
-            values = [one.measured.val_bpb for one in ledger.taken(number) if one.fresh_for in (None, number)]
+            searched = [one for one in ledger.taken(number) if one.tier == profile.tier.name]
+            values = [one.measured.val_bpb for one in searched if one.fresh_for in (None, number)]
             foreign = "seeds on the validation set: these are a search's, of which some were chosen for being low"
     if not values:
         raise CaddieError("expected a measured trial or --bpb, got no number to judge")

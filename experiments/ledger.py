@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import LedgerError
-from experiments import filesystem
+from experiments import disowned, filesystem
 from experiments.job import Measured
 from experiments.migrations import migrate
 from experiments.state import State
@@ -59,6 +59,7 @@ class Taken:
     tier: str
     split: str
     fresh_for: int | None  # the trial whose provisional keep asked for fresh seeds; None = the search itself
+    folder: str  # below the trial that asked for it; empty in ledgers of before its name was random
 
 
 COLUMNS = [column.name for column in fields(Row)]
@@ -124,13 +125,11 @@ class Ledger:
             raise LedgerError(f"trial {number} is settled already; expected one that is under way")
 
     def add_measurement(
-        self, number: int, tier: str, split: str, measured: Measured, fresh_for: int | None = None
+        self, number: int, tier: str, split: str, measured: Measured, fresh_for: int | None = None, folder: str = ""
     ) -> None:
+        values = (number, measured.seed, tier, split, json.dumps(asdict(measured)), now(), fresh_for, folder)
         with self.connection:
-            self.connection.execute(
-                "INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (number, measured.seed, tier, split, json.dumps(asdict(measured)), now(), fresh_for),
-            )
+            self.connection.execute("INSERT INTO measurements VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
 
     def hand_over(self, earlier: int, number: int) -> None:
         """What an earlier try measured of the same tree becomes another trial's."""
@@ -139,7 +138,7 @@ class Ledger:
 
     def taken(self, number: int) -> list[Taken]:
         """Every measurement of a trial's tree, in the order they were taken."""
-        query = "SELECT measured, tier, split, fresh_for FROM measurements WHERE trial = ? ORDER BY rowid"
+        query = "SELECT measured, tier, split, fresh_for, folder FROM measurements WHERE trial = ? ORDER BY rowid"
         loaded = [(json.loads(row[0]), row[1:]) for row in self.connection.execute(query, (number,))]
         return [
             Taken(Measured(**{**values, "honesty": Honesty(**values["honesty"])}), *rest) for values, rest in loaded
@@ -206,7 +205,7 @@ class Ledger:
         return next((row for row in found if row.state.counts), None)
 
     def with_commit(self, commit: str) -> Row | None:
-        """The incumbent that a commit was."""
+        """The incumbent that a commit was, even if it has ended as dishonest since."""
         found = self._rows("WHERE commit_id = ? AND state IN ('kept', 'baseline')", (commit,))
         return found[0] if found else None
 
@@ -215,16 +214,22 @@ class Ledger:
         return self._rows("WHERE tree = ? AND state = 'infra' ORDER BY number", (tree,))
 
     def incumbent(self) -> Row | None:
-        """The newest kept trial, or the baseline."""
-        found = self._rows("WHERE state IN ('kept', 'baseline') ORDER BY number DESC LIMIT 1")
-        return found[0] if found else None
+        """The newest kept trial that has not ended as dishonest since, or the baseline."""
+        found = self._rows("WHERE state IN ('kept', 'baseline') ORDER BY number DESC")
+        return next((row for row in found if row.state in (State.KEPT, State.BASELINE)), None)
+
+    def disown(self, number: int, found_by: int, reason: str) -> None:
+        """A kept trial ends as dishonest after all: a fact beside its row, which reads so from now on."""
+        with self.connection:
+            self.connection.execute("INSERT INTO disowned VALUES (?, ?, ?, ?)", (number, found_by, reason, now()))
 
     def unsettled(self) -> list[Row]:
         return self._rows("WHERE settled_at IS NULL ORDER BY number")
 
     def _rows(self, where: str, values: Iterable[object] = ()) -> list[Row]:
         found = self.connection.execute(f"SELECT {', '.join(COLUMNS)} FROM trials {where}", tuple(values))
-        rows = [dict(zip(COLUMNS, values, strict=True)) for values in found]
+        later = disowned.read(self.connection)
+        rows = [disowned.as_known_now(dict(zip(COLUMNS, values, strict=True)), later) for values in found]
         return [
             Row(**{**row, "state": State(row["state"]), "trials_can_read_text": bool(row["trials_can_read_text"])})
             for row in rows

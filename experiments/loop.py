@@ -3,19 +3,20 @@
 import fcntl
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused
+from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused, SandboxError
 from experiments import calls, novelty, runners, spending
 from experiments.asking import PROPOSER_FOLDER, Asker
-from experiments.bench import Bench
-from experiments.comparison import Entry, measure, require_seeds_matter
+from experiments.bench import WORK, Bench
+from experiments.comparison import require_seeds_matter
+from experiments.control import baseline_runs
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
-from experiments.licence import CLASSES
+from experiments.measurement import Entry, measure
 from experiments.replicates import new_seeds
 from experiments.session import Session
 from experiments.settle import settle, settle_lost
@@ -38,11 +39,8 @@ def open_bench(
     profile: str,
     announce: Callable[[int, str, str], None],
     level: str | None = None,
-    curve_classes: Sequence[str] = (),
 ) -> Bench:
     """A run's bench; a run keeps the profile it was started with."""
-    if never := set(curve_classes) - set(CLASSES):
-        raise CaddieError(f"--end-behind: got {', '.join(sorted(never))}, expected some of {', '.join(CLASSES)}")
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
@@ -70,14 +68,14 @@ def open_bench(
         ledger.set_fact("profile", profile)
     corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
     tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
-    classes = frozenset(curve_classes)
-    return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce, classes)
+    return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce)
 
 
 def recover(bench: Bench) -> list[Row]:
     """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
     lost = bench.ledger.unsettled()
-    for folder in [bench.folder / PROPOSER_FOLDER, *(bench.trial_folder(row.number) for row in lost)]:
+    shared = [bench.folder / name for name in (PROPOSER_FOLDER, WORK)]
+    for folder in [*shared, *(bench.trial_folder(row.number) for row in lost)]:
         cleanup.clear(folder)
     for row in lost:
         settle_lost(bench, row.number, State.INFRA, "the controller ended before this trial did")
@@ -95,7 +93,8 @@ def stopped(bench: Bench) -> None:
     for row in bench.ledger.rows():
         if row.state is State.STOPPED:
             cleanup.clear(bench.trial_folder(row.number))
-    cleanup.clear(bench.folder / PROPOSER_FOLDER)
+    for name in (PROPOSER_FOLDER, WORK):
+        cleanup.clear(bench.folder / name)
     calls.settle_lost(bench.ledger)
 
 
@@ -209,17 +208,17 @@ def run(
     report(start)
     asker = Asker(bench, proposer, arguments, say)
     try:
-        return _trials(bench, session, order, budget(bench, start), asker, report)
+        return _trials(bench, session, order, start, asker, report)
     finally:
         asker.stop()
         calls.settle_lost(bench.ledger)
 
 
 def _trials(
-    bench: Bench, session: Session, order: Order, limits: Budget, asker: Asker, report: Callable[[Row], None]
+    bench: Bench, session: Session, order: Order, start: Row, asker: Asker, report: Callable[[Row], None]
 ) -> str:
     """One trial after another until the order is done; says why it ended."""
-    failures = 0
+    failures, limits = 0, budget(bench, start)
     while not (done := order.done(bench, session)):
         try:
             began = time.monotonic()
@@ -236,6 +235,9 @@ def _trials(
             asker.say(one_line(f"failure {failures} of {FAILURES_IN_A_ROW}: {error}", 300))
             for lost in recover(bench):
                 report(bench.ledger.row(lost.number))
+            if failures == FAILURES_IN_A_ROW and isinstance(error, SandboxError) and baseline_runs(bench, start):
+                asker.say("the baseline runs here: it was those ideas and not the machine")
+                failures = 0
             if failures == FAILURES_IN_A_ROW:
                 raise MachineError(f"{failures} failures in a row that no idea caused, the last: {error}") from error
             continue

@@ -149,3 +149,16 @@ def m005_promotions(connection: sqlite3.Connection) -> None:
             taken_at TEXT NOT NULL
         )"""
     )
+
+
+@migration
+def m006_dishonest_incumbents(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE measurements ADD COLUMN folder TEXT NOT NULL DEFAULT ''")
+    connection.execute(
+        """CREATE TABLE disowned (
+            trial INTEGER PRIMARY KEY REFERENCES trials (number),
+            found_by INTEGER NOT NULL,
+            reason TEXT NOT NULL,
+            taken_at TEXT NOT NULL
+        )"""
+    )

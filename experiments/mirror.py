@@ -18,7 +18,7 @@ from preflight.text import one_line
 
 FACTS = ("profile", "lessons", "lessons_at")
 CALLS = "calls.json"  # what the model was asked, and what that cost
-TABLES = ("trials", "measurements", "stages", "rescores", "ablations", "promotions")
+TABLES = ("trials", "measurements", "stages", "rescores", "ablations", "promotions", "disowned")
 # A re-measurement under way belongs to a trial that may be lost, and its number taken again.
 FINISHED = " AND (fresh_for IS NULL OR fresh_for IN (SELECT number FROM trials WHERE settled_at IS NOT NULL))"
 

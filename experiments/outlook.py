@@ -6,11 +6,14 @@ from statistics import median
 
 from scipy.stats import spearmanr
 
+from experiments import disowned
 from experiments.calls import Calls
 from experiments.judge import POWER
 from experiments.ledger import Ledger
 from experiments.replicates import differences, generation, noise_floor
+from experiments.state import State
 from experiments.tiers import Profile
+from preflight.text import one_line
 
 LATER = ("promote", "rerun")  # asked for when the trial had ended
 LEAST_PAIRS = 5  # trials with both tiers' differences, before a correlation is worth a line
@@ -31,10 +34,20 @@ def outlook(ledger: Ledger, profile: Profile) -> Iterator[str]:
         dollars = median(minutes) / 60 * profile.dollars_per_hour
         yield f"a measured trial takes {median(minutes):.1f} minutes and ${dollars:.2f} (median of {len(minutes)})"
     yield from model_bill(ledger)
+    yield from ended_later(ledger)
     for lower, upper in pairwise(filter(None, (profile.proxy, tier, profile.record))):
         for kind, count, correlation in correlations(ledger, lower.name, upper.name):
             tiers = f"{lower.name} with {upper.name}"
             yield f"rank correlation of {tiers}, {kind}: {correlation:+.2f} ({count} trials)"
+
+
+def ended_later(ledger: Ledger) -> Iterator[str]:
+    """Incumbents that ended as dishonest, and how many trials that leaves without a verdict."""
+    rows = ledger.rows()
+    for commit, (number, reason) in disowned.read(ledger.connection).items():
+        count = sum(row.parent == commit and row.state is State.UNJUDGED for row in rows)
+        told = f"trial {number:04d} was kept and ended as dishonest, {reason}"
+        yield one_line(f"{told}; {count} trials that were held against it are unjudged", 600)
 
 
 def model_bill(ledger: Ledger) -> Iterator[str]:

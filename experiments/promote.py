@@ -15,10 +15,11 @@ from statistics import fmean
 from data.errors import CaddieError, Refused
 from experiments.ablation import ablate, parts
 from experiments.bench import Bench
-from experiments.comparison import Entry, measure, program_of, require_seeds_matter
+from experiments.comparison import require_seeds_matter
 from experiments.job import UNLIMITED, Budget, Measured
 from experiments.ledger import Ledger, Row
 from experiments.loop import baseline, budget
+from experiments.measurement import Entry, measure, program_of
 from experiments.replicates import new_seeds
 from experiments.state import State
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
@@ -31,6 +32,7 @@ from preflight.tree import Tree
 
 STOP_SECONDS = 1.0  # that closing the weights may take after the clock has stopped (rules.md section 2)
 FOLDER = "record"  # below the trial's own
+UNSEEN = (State.TIMEOUT_TRAIN, State.TIMEOUT_PACK)  # ends of a seed that has seen no held-out text
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,9 @@ def _build(bench: Bench, row: Row, tree: Tree, tier: Tier) -> Path:
 def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measured]:
     """At least so many fresh seeds of exactly this file in this place, those of an earlier try first.
 
-    A seed that the program failed on is no seed to forget: no later try passes it over. What took too long, which may
-    be the machine's fault, is tried again with that same seed.
+    A seed that the program failed on is no seed to forget: no later try passes it over. What took too long before it
+    saw any text, which may be the machine's fault, is tried again with that same seed; a scorer is not, as none may
+    follow one that has seen the text.
     """
     fact = f"record_{entry.number}"
     where = f"{hashlib.sha256(entry.program.read_bytes()).hexdigest()} {machine.hardware()} {machine.torch_version()}"
@@ -168,7 +171,7 @@ def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measur
     first = int(bench.ledger.fact(f"{fact}_from") or 0)
     measured = [one.measured for one in bench.ledger.taken(entry.number)[first:] if one.tier == tier.name]
     failed = bench.ledger.fact(f"{fact}_failed") or ""
-    if failed and "timeout" not in failed.split(": ")[0]:
+    if failed and not any(f"ended as {state}" in failed.split(": ")[0] for state in UNSEEN):
         raise CaddieError(f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given")
     again = [int(failed.split()[1])] if failed else []
     for seed in again + new_seeds(seeds - len(measured) - len(again)):

@@ -141,7 +141,8 @@ def submission(
 
 def seed_log(bench: Bench, made: Promotion, one: Measured, program: bytes, versions: Mapping[str, str]) -> str:
     """One seed's log: what ran and where, what the program printed, then what the harness measured from outside."""
-    folder = bench.measurement_folder(made.tier, made.row.number, one.seed, None)
+    taken = bench.ledger.taken(made.row.number)
+    folder = bench.measured_in(made.row.number, next(its for its in reversed(taken) if its.measured == one))
     manifest, split, proof = bench.corpus.manifest, made.tier.split, one.honesty
     milliseconds = 1000 * one.train_wall_seconds
     curve = read_curve(folder / "metrics.jsonl")

@@ -82,7 +82,7 @@ def _with(noise: Noise, ledger: Ledger, tier: Tier, rows: list[Row]) -> Noise:
         incumbent = ledger.with_commit(row.parent)
         if row.state is State.BASELINE:
             noise = noise.with_replicates(_batch(ledger, row, tier, None))
-        if row.state in RESETTLED and incumbent:
+        if row.state in RESETTLED and incumbent and incumbent.state in (State.KEPT, State.BASELINE):
             noise = noise.with_replicates(_batch(ledger, incumbent, tier, row.number))
         if row.state is State.KEPT:
             noise = noise.with_replicates(_batch(ledger, row, tier, row.number))

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 from data.errors import CaddieError
 from experiments.bench import Bench
-from experiments.comparison import Entry, measure, program_of
 from experiments.job import Measured
 from experiments.loop import baseline, budget
+from experiments.measurement import Entry, measure, program_of
 
 TIER = "rerun"
 

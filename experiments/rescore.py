@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from secrets import token_hex
 from tempfile import TemporaryDirectory
 
 from data.corpus import Corpus
@@ -37,18 +38,25 @@ class Rescored:
 
 
 def rescore(
-    folder: Path, measurements: list[Measured], values: Mapping[str, str], profile: Profile, corpus: Corpus, level: str
+    folder: Path,
+    measured: list[tuple[Measured, Path]],
+    values: Mapping[str, str],
+    profile: Profile,
+    corpus: Corpus,
+    level: str,
 ) -> Iterator[Rescored]:
-    """Every seed of the trial in `folder` that has its weights; raises Refused, and CaddieError where none has."""
-    program, tier = folder / bundle.NAME, profile.tier
-    weights = {before.seed: folder / f"{tier.name}_{before.seed}" / "weights.bin" for before in measurements}
-    if not measurements:
+    """Every seed of the trial in `folder` that has its weights; raises Refused, and CaddieError where none has.
+
+    `measured` holds each measurement and where it stands.
+    """
+    if not measured:
         raise CaddieError(f"{folder.name} was never measured: there are no weights to score again")
-    there = [(before, weights[before.seed]) for before in measurements if weights[before.seed].exists()]
+    weights = [(before, place / "weights.bin") for before, place in measured]
+    there = [(before, path) for before, path in weights if path.exists()]
     if not there:
-        raise CaddieError(f"{weights[measurements[0].seed]} is gone; run the trial again to have its weights")
+        raise CaddieError(f"{weights[0][1]} is gone; run the trial again to have its weights")
     with TemporaryDirectory(prefix="rescore-", dir=folder) as scratch:
-        yield from _rescore(program, Path(scratch), there, values, tier, corpus, level)
+        yield from _rescore(folder / bundle.NAME, Path(scratch), there, values, profile.tier, corpus, level)
 
 
 def _rescore(
@@ -71,10 +79,10 @@ def _rescore(
             cap_bytes = tier.target.cap_bytes - program.stat().st_size
             take(packing.out, "artifact.bin", cap_bytes, artifact := scratch / "artifact.bin")
             first, second = (
-                candidate.score(scratch / phase, limits, artifact, corpus.tokenizer) for phase in ("score", "proof")
+                candidate.score(scratch / token_hex(4), limits, artifact, corpus.tokenizer) for _ in range(2)
             )
             found = score(first, second, tier, corpus, ScoreLimits(inf, inf))
             yield Rescored(before.seed, before, program.stat().st_size + artifact.stat().st_size, found)
         finally:
-            for phase in ("pack", "score", "proof"):
-                discard(scratch / phase)
+            for work in [path for path in scratch.iterdir() if path.is_dir()]:
+                discard(work)

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from data.corpus import Corpus
 from data.errors import CaddieError
+from experiments.bench import measured_in
 from experiments.rescore import Rescored, rescore
 from experiments.runs import open_ledger, profile_of
 from preflight.sandbox.isolation import available_levels
@@ -30,10 +31,10 @@ def command(
     profile, values = profile_of(ledger), dict(pair(text) for text in assignments)
     corpus = Corpus.open(root / "shards" / profile.corpus)
     taken = [one for one in ledger.taken(number) if one.tier == profile.tier.name]
-    measurements = [one.measured for one in taken if one.fresh_for in (None, number)]  # the others' are not kept here
-    for found in rescore(
-        ledger.path.with_name(f"{number:04d}"), measurements, values, profile, corpus, level or available_levels()[0]
-    ):
+    its = [one for one in taken if one.fresh_for in (None, number)]  # what stands beside other trials is not kept
+    measured = [(one.measured, measured_in(ledger.path.parent, number, one)) for one in its]
+    folder = ledger.path.with_name(f"{number:04d}")
+    for found in rescore(folder, measured, values, profile, corpus, level or available_levels()[0]):
         ledger.add_rescore(
             number, found.seed, values, found.score.val_bpb, found.artifact_bytes, found.score.cpu_seconds
         )

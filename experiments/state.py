@@ -26,9 +26,11 @@ class State(StrEnum):
     TIMEOUT_PACK = "timeout(pack)"
     TIMEOUT_SCORE = "timeout(score)"
     TIMEOUT_SIZE = "timeout(size)"
+    TIMEOUT_DESCRIBE = "timeout(describe)"
     CRASH = "crash"
     INFRA = "infra"  # the machine's fault: tried again once, never blamed on the idea
     STOPPED = "stopped"  # by a person: tried again
+    UNJUDGED = "unjudged"  # held against an incumbent that ended as dishonest: says nothing, may be proposed again
 
     @property
     def finished(self) -> bool:
@@ -42,4 +44,9 @@ class State(StrEnum):
     @property
     def counts(self) -> bool:
         """Whether the idea itself has been tried, as far as it goes."""
-        return self not in (State.INFRA, State.STOPPED)
+        return self not in (State.INFRA, State.STOPPED, State.UNJUDGED)
+
+    @classmethod
+    def of(cls, verdict: str) -> "State":
+        """The state that a refusal ends in; one that nobody has named yet is a crash, and never the controller's."""
+        return next((state for state in cls if state == verdict), cls.CRASH)

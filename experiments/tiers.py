@@ -9,7 +9,7 @@ from preflight.phases import Target
 from preflight.targets import EIGHT_H100, ONE_H100, POCKET
 
 CONTROL_EVERY = 10  # of the trials that a cheap look would end, one runs on: else its worth could not be known
-MEASUREMENTS = 1.8  # of a trial, on average: dev/benchmarks/judge.md
+MEASUREMENTS = 1.9  # of a trial, on average: dev/benchmarks/judge.md; one in ten repeats a seed
 SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
 GUESSED = 1.0  # degrees of freedom of an expectation that nobody measured on that tier: replicates soon outweigh it
 
@@ -29,8 +29,7 @@ class Tier:
     score_cpu_slack: float  # the same for the first conversation, which is short and so counted less exactly
     largest_block: int  # tokens of one frame of the first conversation
     proof_tokens: int  # read again in the second conversation
-    proof_places: int  # distributions demanded in it
-    confirm_places: int  # the same on the fresh seeds of a provisional keep: no rare lie is worth its gain there
+    proof_places: int  # distributions demanded in it; as many in a search as on fresh seeds, or a scorer could count
     smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
     expected_minutes: float  # of one measurement
 
@@ -51,13 +50,14 @@ FULL_POCKET = Tier(
     train_wall_seconds=240,
     score_wall_seconds=120,
     train_cpu_slack=1.10,
-    score_cpu_slack=1.25,  # half the stride costs 1.53; an honest scorer that exceeds it gets a second try
+    # An honest scorer's few seconds vary by 45 % (most over least) on a busy machine, and there is no second try: it
+    # would follow one that has seen the text. Half the stride costs 1.53.
+    score_cpu_slack=1.4,
     largest_block=16_384,
     proof_tokens=1 << 40,
-    proof_places=256,
-    confirm_places=1024,
+    proof_places=512,
     smooth_bound_bpb=0.001,
-    expected_minutes=0.8,
+    expected_minutes=0.9,
 )
 
 FULL_H100 = Tier(
@@ -72,8 +72,7 @@ FULL_H100 = Tier(
     score_cpu_slack=inf,
     largest_block=1 << 20,
     proof_tokens=1 << 20,
-    proof_places=256,
-    confirm_places=4096,
+    proof_places=4096,
     smooth_bound_bpb=0.001,
     expected_minutes=14,
 )
@@ -130,8 +129,8 @@ class Profile:
 
     @property
     def longest_trial_minutes(self) -> float:
-        """What a trial takes that needs every seed, and fresh ones beside the incumbent."""
-        measurements = self.tier.rule.seeds + 2 * self.tier.rule.fresh
+        """What a trial takes that needs every seed, one of them twice, and fresh ones beside the incumbent."""
+        measurements = self.tier.rule.seeds + 1 + 2 * self.tier.rule.fresh
         return measurements * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
 
     @property

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
-from data.errors import ProposalError, Refused
+from data.errors import IncumbentFailed, ProposalError, Refused
 from experiments import novelty
 from experiments.bench import Bench
-from experiments.comparison import Entry, Judgement, compare, refresh
+from experiments.comparison import Judgement, compare
+from experiments.incumbent import disown, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
+from experiments.measurement import Entry
 from experiments.proposal import MERGE, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost
@@ -40,7 +42,7 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
         )
     except ProposalError as error:
         number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, 2000))
-        return settle(bench, number, None, State(error.verdict), detail=str(error))
+        return settle(bench, number, None, State.of(error.verdict), detail=str(error))
     title = one_line(proposal.title)
     tree: str | None = None
     try:
@@ -68,7 +70,11 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
         state, delta = judgement.state, judgement.delta_bpb
         return settle(bench, number, tree, state, judgement.believed, delta_bpb=delta, detail=judgement.reason)
     except Refused as refusal:
-        return settle(bench, number, tree, State(refusal.verdict), detail=str(refusal))
+        return settle(bench, number, tree, State.of(refusal.verdict), detail=str(refusal))
+    except IncumbentFailed as failed:
+        holder = disown(bench, incumbent, number, str(failed))
+        told = f"its incumbent, trial {incumbent.number:04d}, {failed}; trial {holder.number:04d} holds again"
+        return settle(bench, number, tree, State.UNJUDGED, detail=told)
     except KeyboardInterrupt:
         settle_lost(bench, number, State.STOPPED, "stopped by a person")
         raise

@@ -53,7 +53,8 @@ def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
     rows = [row for row in context.rows if row.state is not State.BASELINE]
     lost = [row for row in rows if row.state in (State.DISCARDED, State.REVERTED) and row.delta_bpb is not None]
     near = sorted((row for row in lost if (row.delta_bpb or 0) < 0), key=lambda row: row.delta_bpb or 0)
-    failed = [row for row in rows if row.state.finished and row.state.counts and not row.state.judged]
+    ended = [row for row in rows if row.state.finished and not row.state.judged]
+    failed = [row for row in ended if row.state.counts or row.state is State.UNJUDGED]
     return {
         "trials": len([row for row in rows if row.state.finished]),
         "incumbent": context.incumbent,

@@ -25,7 +25,6 @@ TINY = Tier(
     largest_block=2048,
     proof_tokens=1 << 40,
     proof_places=64,
-    confirm_places=96,
     smooth_bound_bpb=0.001,
     expected_minutes=0.1,
 )

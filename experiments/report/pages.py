@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -15,7 +16,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers.diff import DiffLexer
 
 from experiments import mirror, view
-from experiments.bench import measurement_folder
+from experiments.bench import measured_in
 from experiments.curves import Curve
 from experiments.curves import read as read_curve
 from experiments.ledger import Ledger, Row, Taken
@@ -95,7 +96,10 @@ class _Report:
     def _digest(self, i: int, trial: Trial) -> str:
         """Of all that the page is made of."""
         neighbours = [self.story.trials[j].href if 0 <= j < len(self.story.trials) else "" for j in (i - 1, i + 1)]
-        known = [self.version, mirror.export(self.ledger, trial.row.number), neighbours, trial.model_dollars]
+        known = [
+            *(self.version, asdict(trial.row), mirror.export(self.ledger, trial.row.number)),
+            *(neighbours, trial.model_dollars),
+        ]
         return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
 
     def _put(self, path: Path, text: str) -> None:
@@ -126,7 +130,7 @@ class _Report:
         taken = self.ledger.taken(row.number)
         search, fresh = (pairs(self.ledger, row, tier.name, fresh) for fresh in (False, True))
         first = next((one for one in taken if one.tier == tier.name), None)
-        folder = self._measured_in(row, first) if first else None
+        folder = measured_in(self.story.folder, row.number, first) if first else None
         curves = list(self._curves(row, parent, first)) if first else []
         seed = first.measured.seed if first else 0
         return self.environment.get_template("trial.html.j2").render(
@@ -150,19 +154,16 @@ class _Report:
             assets="../assets",
         )
 
-    def _measured_in(self, row: Row, one: Taken) -> Path:
-        return measurement_folder(self.story.folder, one.tier, row.number, one.measured.seed, one.fresh_for)
-
     def _curves(self, row: Row, parent: Row | None, first: Taken) -> Iterator[tuple[str, Curve, bool]]:
         seed = first.measured.seed
         if parent and parent.number != row.number:
             for one in self.ledger.taken(parent.number):
                 if one.measured.seed == seed and (
-                    points := read_curve(self._measured_in(parent, one) / "metrics.jsonl")
+                    points := read_curve(measured_in(self.story.folder, parent.number, one) / "metrics.jsonl")
                 ):
                     yield f"incumbent {parent.number:04d}", points, False
                     break
-        if points := read_curve(self._measured_in(row, first) / "metrics.jsonl"):
+        if points := read_curve(measured_in(self.story.folder, row.number, first) / "metrics.jsonl"):
             yield f"trial {row.number:04d}", points, True
 
     def _diff(self, row: Row) -> Markup | str:

@@ -1,21 +1,23 @@
 """Measurements on this machine: three sandboxed phases, with nothing passed between them but the store's own copies."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
+from secrets import token_hex
 
 from data.errors import Refused
-from experiments.curves import Watch, run_watched
+from experiments.curves import run_watched
 from experiments.job import Job, Measured
 from experiments.referee import ScoreLimits, score
-from preflight import yardstick
+from preflight import bundle, yardstick
 from preflight.phases import Candidate, require
 from preflight.sandbox import Limits, run, take
 from preflight.sandbox.cleanup import discard
 
+PHASES = ("train", "pack", "score", "proof")
 METRICS_BYTES = 1 << 22
 PACK_SECONDS = 600.0
 SETUP_SECONDS = 300.0
-SCORE_ATTEMPTS = 2  # a few seconds of scoring vary by 40 % on a busy machine, a costlier scorer stays costlier
 PROOF_FACTOR = 10.0  # the proof reads all again, in small blocks, with a forward pass for every place
 PLACE_SECONDS = 0.05  # most that one of many places may take; in pocket it takes 0.02
 
@@ -24,16 +26,21 @@ class LocalRunner:
     """Runs a job here and now."""
 
     def measure(self, job: Job) -> Measured:
+        # A program sees its own path: one like another, whoever it is and whatever it runs for.
+        folders = {phase: job.folder / token_hex(4) for phase in PHASES}
         try:
-            return self._measure(job)
+            return self._measure(job, folders)
         finally:
-            for work in [path for path in job.folder.iterdir() if path.is_dir()]:
-                _archive(job.folder, work.name)
+            (job.folder / bundle.NAME).unlink(missing_ok=True)
+            for phase, work in folders.items():
+                _archive(job.folder, phase, work)
 
-    def _measure(self, job: Job) -> Measured:
+    def _measure(self, job: Job, folders: Mapping[str, Path]) -> Measured:
         tier, budget = job.tier, job.budget
         job.folder.mkdir(parents=True, exist_ok=True)
-        candidate = Candidate(job.bundle, tier.target, job.level)
+        program = job.folder / bundle.NAME
+        program.write_bytes(job.bundle.read_bytes())
+        candidate = Candidate(program, tier.target, job.level)
         weights, artifact = job.folder / "weights.bin", job.folder / "artifact.bin"
 
         speed = yardstick.cpu_seconds()
@@ -45,35 +52,29 @@ class LocalRunner:
             setup_cpu_seconds=budget.setup_cpu_seconds,
         )
         shards = job.corpus.folder / "train"
-        training = candidate.train(job.folder / "train", limits, job.corpus, shards, job.seed)
-        trained = run_watched(training, Watch(tier.steps, job.reference))
+        training = candidate.train(folders["train"], limits, job.corpus, shards, job.seed)
+        trained = run_watched(training, tier.steps)
         require(training, trained, "train")
         take(training.out, "weights.bin", candidate.weights_bytes, weights)
 
-        packing = candidate.pack(job.folder / "pack", Limits(PACK_SECONDS, budget.pack_cpu_seconds), weights)
+        packing = candidate.pack(folders["pack"], Limits(PACK_SECONDS, budget.pack_cpu_seconds), weights)
         packed = run(packing)
         require(packing, packed, "pack")
-        code_bytes = job.bundle.stat().st_size
+        code_bytes = program.stat().st_size
         sha256 = take(packing.out, "artifact.bin", tier.target.cap_bytes - code_bytes, artifact)
 
-        # The warden's limits are a backstop over a whole conversation; the referee's clock is the limit of the first.
+        # The supervisor's limits are a backstop over a whole conversation; the referee's clock is the limit of the first.
         score_limits = ScoreLimits(budget.load_cpu_seconds, slowdown * budget.score_cpu_seconds)
         places_seconds = PLACE_SECONDS * tier.proof_places
         backstop = Limits(
             wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds + places_seconds,
             cpu_seconds=score_limits.load_cpu_seconds + PROOF_FACTOR * score_limits.cpu_seconds + places_seconds,
         )
-        for attempt in range(SCORE_ATTEMPTS):
-            first, second = (
-                candidate.score(job.folder / f"{phase}{attempt or ''}", backstop, artifact, job.corpus.tokenizer)
-                for phase in ("score", "proof")
-            )
-            try:
-                found = score(first, second, tier, job.corpus, score_limits)
-                break
-            except Refused as refusal:
-                if refusal.verdict != "timeout(score)" or attempt + 1 == SCORE_ATTEMPTS:
-                    raise
+        # Once and no second time, however it ends: nothing may follow a scorer that has seen held-out text.
+        first, second = (
+            candidate.score(folders[phase], backstop, artifact, job.corpus.tokenizer) for phase in ("score", "proof")
+        )
+        found = score(first, second, tier, job.corpus, score_limits)
         return Measured(
             seed=job.seed,
             val_bpb=found.val_bpb,
@@ -99,9 +100,8 @@ class LocalRunner:
         )
 
 
-def _archive(folder: Path, phase: str) -> None:
+def _archive(folder: Path, phase: str, work: Path) -> None:
     """Keep a phase's log and loss curve, drop the folders that the candidate could write or see."""
-    work = folder / phase
     if (work / "log.txt").exists():
         (work / "log.txt").rename(folder / f"{phase}.log")
     if phase == "train" and (work / "out").is_dir():

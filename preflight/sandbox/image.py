@@ -18,6 +18,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,8 @@ PROCESSORS = Path("/sys/devices/system/cpu")
 ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
-STAMP, KEPT = "complete", 1  # images of earlier wipes that a job may just be starting from
+STAMP = "complete"
+KEPT, UNUSED_SECONDS = 1, 86_400.0  # images of earlier wipes, and of other packages
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,17 @@ def image() -> Image:
         with (images / f"{_key()}.lock").open("w") as lock:  # two harnesses that start at once need one copy
             fcntl.flock(lock, fcntl.LOCK_EX)
             root = _current(images) or _make(images)
-    return Image(root, _in_memory(root))
+    os.utime(root)  # in use: nobody clears it away
+    return Image(root, _in_memory(images))
+
+
+def wipe() -> Image:
+    """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
+    old = image().root
+    made = _new(old.parent)
+    subprocess.run(["cp", "-a", f"{old}/.", str(made)], check=True, capture_output=True)
+    _use(made)
+    return image()
 
 
 def loaded_by_path() -> list[str]:
@@ -97,11 +109,6 @@ def _by_path() -> list[str]:
     return [str(path) for path in outside if any(path.is_relative_to(folder) for folder in SYSTEM)]
 
 
-def wipe() -> Image:
-    """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
-    return Image(_make(folder()), _in_memory(folder()))
-
-
 def _current(images: Path) -> Path | None:
     try:
         root = images / (images / _key()).readlink()
@@ -111,8 +118,7 @@ def _current(images: Path) -> Path | None:
 
 
 def _make(images: Path) -> Path:
-    made = Path(tempfile.mkdtemp(prefix=f"{_key()}-", dir=images))
-    made.chmod(0o755)
+    made = _new(images)
     copied: set[Path] = set()
     for source in _sources():
         _copy(source, made, copied)
@@ -121,13 +127,26 @@ def _make(images: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(fact.read_bytes())
     (made / STAMP).write_text("\n".join(_by_path()))
-    link = images / f"{made.name}.link"
-    link.symlink_to(made.name)
-    link.rename(images / _key())
-    older = sorted((one for one in images.glob(f"{_key()}-*") if one.is_dir() and one != made), key=_age)
-    for unused in older[: max(0, len(older) - KEPT)]:
-        subprocess.run(["rm", "-rf", "--", str(unused)], capture_output=True)
+    _use(made)
     return made
+
+
+def _new(images: Path) -> Path:
+    made = Path(tempfile.mkdtemp(prefix=f"{_key()}-", dir=images))
+    made.chmod(0o755)
+    return made
+
+
+def _use(made: Path) -> None:
+    """From now on jobs start from this one; of the others only what a job may just be starting from stays."""
+    images, link = made.parent, made.with_suffix(".link")
+    link.symlink_to(made.name)
+    link.replace(images / _key())
+    others = [one for one in images.glob("*-*") if one != made and one.is_dir() and not one.is_symlink()]
+    own = sorted((one for one in others if one.name.startswith(_key())), key=_age)
+    unused = [one for one in others if one not in own and time.time() - _age(one) > UNUSED_SECONDS]
+    for one in [*own[: max(0, len(own) - KEPT)], *unused]:
+        subprocess.run(["rm", "-rf", "--", str(one)], capture_output=True)
 
 
 def _copy(source: Path, root: Path, copied: set[Path]) -> None:

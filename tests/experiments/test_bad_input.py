@@ -216,6 +216,17 @@ def test_a_hostile_description_is_a_crash_of_the_candidate(bench, budget, said):
     assert "describe" in row.detail
 
 
+def test_a_description_that_never_comes_is_a_verdict_and_not_the_controllers_end(bench, budget, monkeypatch):
+    limits = dataclasses.replace(strict_limits(), wall_seconds=2, cpu_seconds=2)
+    monkeypatch.setattr("preflight.size.LIMITS", limits)
+    path, search = "base/config.py", "def resolve():\n"
+    hang = f"{search}    import sys, time\n\n    if sys.argv[1] == 'describe':\n        time.sleep(1000)\n"
+    row = run_trial(bench, proposal(bench, (path, search, hang)), budget)
+    assert row.state is State.TIMEOUT_DESCRIBE, row.detail
+    assert row.settled_at
+    assert State.of("timeout(something new)") is State.CRASH  # no verdict can be one that no row may have
+
+
 def test_what_a_scorer_prints_about_held_out_text_reaches_no_row(bench, budget):
     line = "        tokens = tokens.astype(np.int64)\n"
     spill = (

@@ -1,21 +1,15 @@
-"""Loss curves: what is lost ends at once, what is healthy never does, and being behind counts only with a licence."""
+"""Loss curves: what is lost ends at once, what is healthy never does."""
 
-import dataclasses
-import json
 import math
 import os
 import random
 
 import pytest
-from support import TINY
 
-from data.errors import CaddieError, Refused
-from experiments import licence
-from experiments.curves import Point, Watch, behind, lost, read
+from data.errors import Refused
+from experiments.curves import Point, look, lost, read
 from experiments.job import Job
-from experiments.loop import open_bench
 from experiments.replicates import new_seeds
-from experiments.state import State
 from preflight import bundle
 from preflight.tree import PLAIN, Source
 
@@ -35,7 +29,7 @@ def test_a_healthy_curve_is_never_ended():
         spike = random.Random(seed).randrange(5, len(points))
         points[spike] = Point(points[spike].step, points[spike].loss + 2.5)  # one bad batch
         for length in range(len(points) + 1):
-            Watch(STEPS).look(tuple(points[:length]))
+            look(tuple(points[:length]), STEPS)
 
 
 @pytest.mark.parametrize(
@@ -53,7 +47,7 @@ def test_a_lost_run_is_ended_early(change, verdict):
     assert first < 0.7 * len(points)
     assert lost(points[:first], STEPS)[0] == verdict
     with pytest.raises(Refused) as refusal:
-        Watch(STEPS).look(points[:first])
+        look(points[:first], STEPS)
     assert refusal.value.verdict == verdict
 
 
@@ -83,14 +77,6 @@ def test_a_curve_is_read_with_care(tmp_path):
     os.close(held)
 
 
-def test_behind_is_judged_once_and_at_half_time():
-    reference = healthy(2, noise=0.0)
-    assert behind(healthy(3, noise=0.0, gap=0.05), reference, STEPS) == ""
-    assert "behind the incumbent at step 150" in behind(healthy(3, noise=0.0, gap=0.3), reference, STEPS)
-    assert behind(healthy(3, noise=0.0, gap=0.3)[:10], reference, STEPS) == ""
-    assert behind(healthy(3, noise=0.0, gap=0.3), (), STEPS) == ""
-
-
 LOST = """\
     (options.out / "metrics.jsonl").write_text('{"step": 1, "loss": NaN}\\n')
     __import__("signal").pause()
@@ -109,73 +95,3 @@ def test_a_training_run_that_is_lost_does_not_run_on(bench, budget, tmp_path):
     with pytest.raises(Refused, match="loss of nan at step 1") as refusal:
         bench.runner.measure(job)
     assert refusal.value.verdict == "nan"
-
-
-def finished(bench, count: int, kept_behind: bool):
-    """Rows with curves on disk: all discarded and behind, but maybe one that was behind and kept."""
-    start, (like, *_) = bench.ledger.row(0), bench.ledger.measurements(0)
-
-    def write(number, gap):
-        folder = bench.measurement_folder(bench.tier, number, like.seed, None)
-        folder.mkdir(parents=True, exist_ok=True)
-        lines = [json.dumps({"step": point.step, "loss": point.loss}) for point in healthy(0, noise=0.0, gap=gap)]
-        (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
-
-    bench.ledger.connection.execute("UPDATE measurements SET measured = json_set(measured, '$.val_nats', 3.5)")
-    write(0, 0.0)
-    for i in range(count):
-        number = bench.intent(f"t{i}", "data", start.commit_id, hypothesis="", proposal="{}", knobs="{}")
-        bench.ledger.add_measurement(number, "full", "dev", dataclasses.replace(like, val_nats=3.7))
-        write(number, 0.3)
-        bench.ledger.settle(number, State.KEPT if kept_behind and i == 3 else State.DISCARDED, commit_id="f" * 40)
-    return start, like.seed
-
-
-@pytest.fixture
-def long(bench, monkeypatch):
-    """The bench with a tier that says how long its runs are, and classes that a person named."""
-    target = dataclasses.replace(TINY.target, environment={**TINY.target.environment, "ITERATIONS": str(STEPS)})
-    tier = dataclasses.replace(TINY, target=target)
-    return dataclasses.replace(bench, tier=tier, curve_classes=frozenset({"data", "architecture"}))
-
-
-@pytest.mark.parametrize(
-    ("count", "kept_behind", "expected"), [(19, False, False), (20, False, True), (25, True, False)]
-)
-def test_the_licence_is_earned_and_lost(long, count, kept_behind, expected):
-    finished(long, count, kept_behind)
-    assert licence.licensed(long, long.tier, "data") is expected
-    assert licence.licensed(long, long.tier, "architecture") is False  # each class has to earn its own
-
-
-def test_a_curve_that_does_not_end_at_the_measured_loss_is_no_reference(long):
-    """An incumbent that logs less than it has would make everyone look behind."""
-    start, seed = finished(long, 1, kept_behind=False)
-    assert licence.curve(long, start, long.tier, seed) != ()
-    long.ledger.connection.execute("UPDATE measurements SET measured = json_set(measured, '$.val_nats', 4.5)")
-    assert licence.curve(long, start, long.tier, seed) == ()
-
-
-def test_who_may_be_ended_for_being_behind(long):
-    start, seed = finished(long, 20, kept_behind=False)
-
-    def reference(kind, knobs="{}", bench=long):
-        number = bench.intent("next", kind, start.commit_id, hypothesis="", proposal="{}", knobs=knobs)
-        found = licence.reference_curve(bench, number, start, bench.tier, seed)
-        bench.ledger.settle(number, State.NO_OP)
-        return number, found
-
-    assert reference("data")[1] != ()
-    assert reference("quantisation")[1] == ()  # nobody named it
-    asked = dataclasses.replace(long, curve_classes=frozenset({"schedule", "optimiser", "data"}))
-    assert reference("schedule", bench=asked)[1] == reference("optimiser", bench=asked)[1] == ()
-    longer = json.dumps({**json.loads(start.knobs), "sequence_length": 999})
-    same = start.knobs
-    assert reference("data", longer)[1] == ()
-    found = dict(reference("data", same) for _ in range(11))
-    assert [number for number, curve in found.items() if not curve] == [number for number in found if number % 10 == 0]
-
-
-def test_schedule_and_optimiser_cannot_be_named(repo):
-    with pytest.raises(CaddieError, match="--end-behind: got optimiser"):
-        open_bench(repo, "night", "tiny", lambda *_: None, curve_classes=["optimiser"])

@@ -60,7 +60,7 @@ def test_a_keep_is_measured_again_on_seeds_that_nobody_chose(bench, kept):
     assert not mine.keys() & {*search_seeds(bench, 0), *search_seeds(bench, kept.number)}
     assert kept.val_bpb == pytest.approx(fmean(mine.values()))  # the fresh value is the recorded one
     assert kept.delta_bpb == pytest.approx(fmean(mine[seed] - theirs[seed] for seed in mine))
-    assert all(one.measured.honesty.places == TINY.confirm_places for one in taken if one.fresh_for)
+    assert {one.measured.honesty.places for one in taken} == {TINY.proof_places}  # a scorer that counts learns nothing
 
 
 def test_the_fresh_seeds_serve_the_next_generation(bench, kept, budget):
@@ -85,7 +85,7 @@ def test_seeds_are_not_the_prompts_business(bench, kept, budget):
     assert "ValueError: #" in run_trial(bench, proposal(bench, hexadecimal), budget).detail
     seeds = {one.measured.seed for number in (0, kept.number) for one in bench.ledger.taken(number)}
     number = bench.intent("the disk is full", "data", kept.commit_id, hypothesis="", proposal="{}")
-    full = OSError(28, "No space left on device", bench.measurement_folder(bench.tier, number, min(seeds), None))
+    full = OSError(28, "No space left on device", f"trials/night/full_{min(seeds)}")
     settle_lost(bench, number, State.INFRA, str(full))
     assert bench.ledger.row(number).detail.startswith("[Errno 28] No space left")
     messages = bench.workspace._git("log", "-2", "--format=%B", row.commit_id)
@@ -178,7 +178,7 @@ def test_the_proxy_sorts_out_and_its_controls_go_on(repo, budget, monkeypatch):
     assert row.detail.startswith("proxy: ")
     row = run_trial(bench, proposal(bench, MORE_TEXT), budget)  # the proxy's steps are fixed: no difference there
     assert row.state is State.KEPT, row.detail
-    assert tiers(row.number) == ["proxy", "full"]
+    assert tiers(row.number) == ["proxy", "full", "repeat"]
     chosen = set(generation(bench.ledger, row, proxy))
     while len(bench.ledger.rows()) < 10:
         number = bench.intent("filler", "none", row.parent, hypothesis="", proposal="{}")
@@ -317,8 +317,8 @@ def flattened(share: float) -> str:
 def share_for(bench, effect_bpb: float) -> float:
     """How much of the uniform distribution makes the baseline's own weights worse by so much, by bisection."""
     (one, *_) = bench.ledger.taken(0)
-    folder = bench.measurement_folder(bench.tier, 0, one.measured.seed, None)
-    counts = np.fromfile(folder / "weights.bin", dtype=np.uint8).astype(np.float32).reshape(1024, 1024)
+    weights = np.fromfile(bench.measured_in(0, one) / "weights.bin", dtype=np.uint8)
+    counts = weights.astype(np.float32).reshape(1024, 1024)
     unigram = counts.sum(axis=0) + 0.1
     table = counts + 1024 * 0.5 * unigram / unigram.sum() * 0.1
     tokens = bench.corpus.tokens("dev").astype(np.int64)

@@ -11,10 +11,10 @@ from statistics import fmean
 import pytest
 from support import ROOT, git, proposal
 
-from data.errors import MachineError
-from experiments.comparison import Entry, measure
+from data.errors import MachineError, SandboxError
 from experiments.ledger import Ledger
 from experiments.loop import baseline, open_bench, recover, run, stopped
+from experiments.measurement import Entry, measure
 from experiments.state import State
 from experiments.trial import run_trial
 
@@ -197,6 +197,21 @@ def test_a_baseline_that_a_crash_interrupted_keeps_its_seeds(repo):
     assert len({one.seed for one in taken}) == bench.tier.rule.seeds
     assert row.val_bpb == pytest.approx(fmean(one.val_bpb for one in taken))
     bench.close()
+
+
+def test_programs_that_look_like_a_failing_machine_do_not_end_a_night(bench, tmp_path):
+    """Four failures of the sandbox in a row, while the baseline's own program runs; a disk that is gone is another."""
+    write_script(tmp_path / "script", bench, 2)
+    arguments, said = ("--script", str(tmp_path / "script")), []
+    broken = dataclasses.replace(bench, runner=Failing(bench.runner, 0, SandboxError("ended from outside")))
+    reason = run(broken, "scripted", 9, 1.0, lambda row: None, arguments, say=said.append)
+    assert "all 2 proposals" in reason
+    assert [row.state for row in bench.ledger.rows()][1:] == [State.INFRA] * 4
+    assert [line for line in said if "it was those ideas" in line]
+    write_script(tmp_path / "more", bench, 5)
+    broken = dataclasses.replace(bench, runner=Failing(bench.runner, 0, OSError("the disk is gone")))
+    with pytest.raises(MachineError, match="3 failures in a row.*the disk is gone"):
+        run(broken, "scripted", 9, 1.0, lambda row: None, ("--script", str(tmp_path / "more")))
 
 
 def test_a_ledger_refuses_to_settle_twice(bench):

@@ -18,8 +18,8 @@ from data.errors import CaddieError, Refused
 from experiments import after_cli, branches, cli, golden, record
 from experiments.branches import adopt, finalize
 from experiments.checkout import Checkout
-from experiments.comparison import measure
 from experiments.loop import open_bench
+from experiments.measurement import measure
 from experiments.promote import promote
 from experiments.record import Author
 from experiments.state import State
@@ -152,6 +152,18 @@ def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
     made = promote(bench, 1, 2, True, lambda _: None, TODAY)
     assert tried[1] == tried[2]
     assert [one.seed for one in made.measured] == [tried[0], tried[1]]
+
+
+def test_a_scorer_that_took_too_long_has_seen_the_text_and_is_not_tried_again(bench, monkeypatch):
+    def slow(bench, entry, tier, seed, **_):
+        raise Refused("timeout(score)", "score: got 99.0 cpu seconds, expected at most 30.0")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.promote.measure", slow)
+        with pytest.raises(CaddieError, match=r"ended as timeout\(score\)"):
+            promote(bench, 1, 2, True, lambda _: None, TODAY)
+    with pytest.raises(CaddieError, match=r"ended as timeout\(score\).*every seed it is given"):
+        promote(bench, 1, 2, True, lambda _: None, TODAY)
 
 
 def test_a_preflight_that_was_cut_short_is_made_again(bench, monkeypatch):
@@ -303,13 +315,14 @@ def test_space_is_freed_and_a_winners_weights_are_not(bench, budget):
     assert row.state is State.DISCARDED
     gone = {path.relative_to(bench.folder).parts for path in disposable(bench.folder, bench.ledger)}
     assert {parts[0] for parts in gone} == {"0001", "0002"}
-    assert all(parts[1].endswith("_incumbent") for parts in gone if parts[0] == "0001")
+    beside = {one.folder for one in bench.ledger.taken(0) if one.fresh_for == 1}  # only its numbers count
+    assert {parts[1] for parts in gone if parts[0] == "0001"} == beside
     assert {parts[2] for parts in gone} == {"weights.bin", "artifact.bin"}
     bench.ledger.add_promotion(1, "records/track_pocket_non_record/x", "f" * 40)
     assert {path.relative_to(bench.folder).parts for path in disposable(bench.folder, bench.ledger)} == gone
     bench.ledger.add_promotion(1, "records/track_pocket/x", "f" * 40)
     promoted = {path.relative_to(bench.folder).parts[1] for path in disposable(bench.folder, bench.ledger)}
-    assert any(name.startswith("full_") and not name.endswith("_incumbent") for name in promoted)
+    assert {one.folder for one in bench.ledger.taken(1)} <= promoted
 
 
 def command(bench, *arguments: str) -> str:

@@ -48,12 +48,12 @@ def test_knobs_of_training_are_refused(bench):
 
 
 def test_weights_that_are_gone_are_one_line(bench):
-    seeds = [one.seed for one in bench.ledger.measurements(0)]
-    for seed in seeds[1:]:
-        (bench.measurement_folder(bench.tier, 0, seed, None) / "weights.bin").unlink()
+    first, *others = bench.ledger.taken(0)
+    for one in others:
+        (bench.measured_in(0, one) / "weights.bin").unlink()
     assert rescore(bench, 0, "smoothing=2.0").returncode == 0
-    assert [seed for seed, *_ in bench.ledger.rescores(0)] == seeds[:1]
-    (bench.measurement_folder(bench.tier, 0, seeds[0], None) / "weights.bin").unlink()
+    assert [seed for seed, *_ in bench.ledger.rescores(0)] == [first.measured.seed]
+    (bench.measured_in(0, first) / "weights.bin").unlink()
     done = rescore(bench, 0, "smoothing=2.0")
     assert done.returncode == 2
     assert "run the trial again to have its weights" in done.stdout.replace("\n", " ")

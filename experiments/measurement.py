@@ -1,0 +1,64 @@
+"""One program measured with one seed, and the ledger's note of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import Refused
+from experiments.bench import Bench
+from experiments.job import Budget, Job, Measured
+from experiments.ledger import Row
+from experiments.tiers import Tier
+from preflight import bundle
+from preflight.text import without_long_numbers
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A program to measure, and the trial whose it is."""
+
+    number: int
+    title: str
+    program: Path
+    budget: Budget
+
+
+def measure(
+    bench: Bench,
+    entry: Entry,
+    tier: Tier,
+    seed: int,
+    fresh_for: int | None = None,
+    stage: str = "",
+    filed_as: Callable[[Measured], str] | None = None,
+) -> Measured:
+    """Train, pack and score a program with one seed, and note it; the seconds count for the trial that asked.
+
+    It is filed under its tier, where it is evidence, unless `filed_as` names another place.
+    """
+    asked_by = entry.number if fresh_for is None else fresh_for
+    work = bench.work_folder()
+    with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
+        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level)
+        try:
+            measured = bench.runner.measure(job)
+            name = filed_as(measured) if filed_as else tier.name
+            bench.ledger.add_measurement(entry.number, name, tier.split, measured, fresh_for, work.name)
+        except Refused as refusal:  # it may quote the log of a program that knows its seed
+            raise Refused(refusal.verdict, without_long_numbers(str(refusal))) from refusal
+        finally:
+            if work.exists():
+                bench.trial_folder(asked_by).mkdir(parents=True, exist_ok=True)
+                work.rename(bench.trial_folder(asked_by) / work.name)
+    return measured
+
+
+def program_of(bench: Bench, row: Row) -> Path:
+    """A trial's bundle, built again from its commit if it is gone."""
+    program = bench.trial_folder(row.number) / bundle.NAME
+    if not program.exists():
+        program.parent.mkdir(parents=True, exist_ok=True)
+        partial = program.with_suffix(".partial")
+        partial.write_bytes(bundle.build(bench.workspace.read(str(row.commit_id))))
+        partial.replace(program)
+    return program
