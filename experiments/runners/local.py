@@ -63,7 +63,7 @@ class LocalRunner:
         code_bytes = program.stat().st_size
         sha256 = take(packing.out, "artifact.bin", tier.target.cap_bytes - code_bytes, artifact)
 
-        # The supervisor's limits are a backstop over a whole conversation; the referee's clock is the limit of the first.
+        # The supervisor's limits are a backstop over a whole conversation; the referee's clock limits the first.
         score_limits = ScoreLimits(budget.load_cpu_seconds, slowdown * budget.score_cpu_seconds)
         places_seconds = PLACE_SECONDS * tier.proof_places
         backstop = Limits(

@@ -6,6 +6,7 @@ no failed look-up is remembered, and what else an inode carries (hints, locks, f
 out of reach (preflight/sandbox/seccomp.py). dev/benchmarks/channels.md has what is left, in bits.
 """
 
+import contextlib
 import fcntl
 import functools
 import hashlib
@@ -20,6 +21,7 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +40,7 @@ ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
 STAMP = "complete"
-KEPT, UNUSED_SECONDS = 1, 86_400.0  # images of earlier wipes, and of other packages
+UNUSED_SECONDS = 86_400.0  # from then on an image of other packages is cleared away
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,10 @@ class Image:
     def inside(self, path: str | Path) -> Path:
         """The copy of a path of this machine."""
         return self.root / str(path).lstrip("/")
+
+    def loaded_by_path(self) -> list[str]:
+        """What the loader and the compiler open at its own path, where no mount puts the copy there."""
+        return (self.root / STAMP).read_text().splitlines()
 
     def python_environment(self) -> dict[str, str]:
         """What lets the interpreter run from the copy where it cannot be mounted at its own path."""
@@ -89,6 +95,22 @@ def image() -> Image:
     return Image(root, _in_memory(images))
 
 
+@contextmanager
+def lease() -> Iterator[Image]:
+    """The image in use, which stays until the context is left, whoever wipes meanwhile."""
+    while True:
+        found = image()
+        try:
+            held = (found.root / STAMP).open()
+        except FileNotFoundError:  # wiped between two lines: there is a newer one
+            continue
+        with held:
+            fcntl.flock(held, fcntl.LOCK_SH)
+            if (found.root / STAMP).exists():
+                yield found
+                return
+
+
 def wipe() -> Image:
     """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
     old = image().root
@@ -96,11 +118,6 @@ def wipe() -> Image:
     subprocess.run(["cp", "-a", f"{old}/.", str(made)], check=True, capture_output=True)
     _use(made)
     return image()
-
-
-def loaded_by_path() -> list[str]:
-    """What the loader and the compiler open at its own path, where no mount puts the copy there."""
-    return (image().root / STAMP).read_text().splitlines()
 
 
 def _by_path() -> list[str]:
@@ -138,15 +155,18 @@ def _new(images: Path) -> Path:
 
 
 def _use(made: Path) -> None:
-    """From now on jobs start from this one; of the others only what a job may just be starting from stays."""
+    """From now on jobs start from this one; of the others only those stay from which one runs."""
     images, link = made.parent, made.with_suffix(".link")
     link.symlink_to(made.name)
     link.replace(images / _key())
     others = [one for one in images.glob("*-*") if one != made and one.is_dir() and not one.is_symlink()]
-    own = sorted((one for one in others if one.name.startswith(_key())), key=_age)
+    own = [one for one in others if one.name.startswith(_key())]
     unused = [one for one in others if one not in own and time.time() - _age(one) > UNUSED_SECONDS]
-    for one in [*own[: max(0, len(own) - KEPT)], *unused]:
-        subprocess.run(["rm", "-rf", "--", str(one)], capture_output=True)
+    for one in [*own, *unused]:
+        with contextlib.suppress(OSError), (one / STAMP).open() as held:  # a job runs from it, or it is being made
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (one / STAMP).unlink()
+            subprocess.run(["rm", "-rf", "--", str(one)], capture_output=True)
 
 
 def _copy(source: Path, root: Path, copied: set[Path]) -> None:

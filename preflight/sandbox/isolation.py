@@ -17,7 +17,8 @@ from pathlib import Path
 from secrets import randbits
 
 from data.errors import SandboxError
-from preflight.sandbox import image, landlock, ports, seccomp
+from preflight.sandbox import landlock, ports, seccomp
+from preflight.sandbox.image import SLACK_BYTES, Image
 from preflight.sandbox.seccomp import Needs
 
 LEVELS = ("namespace", "landlock", "none")
@@ -53,6 +54,7 @@ class View:
     """What a job sees and may do, apart from its command."""
 
     workspace: Path  # of this job alone, with a random name; at `landlock` in/, out/ and scratch/ stand in it
+    image: Image | None  # what a candidate runs on; None for a proposer's program, which has the machine's own files
     inputs: Mapping[str, Path] = field(default_factory=dict)  # files and folders, by their names in IN
     host_paths: tuple[Path, ...] = ()  # at their own paths: for a proposer's program alone
     out: Path | None = None  # a folder of the machine to write to; None = a file system of the job's own
@@ -126,7 +128,8 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
         return Isolated(
             [sys.executable, *last_step, landlock.__file__, str(handle), "--", *command], {}, (handle,), user
         )
-    used = image.image()
+    assert view.image is not None
+    used = view.image
     python = str(used.inside(Path(sys.executable).resolve()))
     inner = [python if part == sys.executable else part for part in command]
     outer = [sys.executable, *last_step, landlock.__file__, str(handle), "--", *inner]
@@ -182,7 +185,8 @@ def _landlock_rules(view: View) -> dict[str, object]:
     if needs.proposer:
         read = [*HOST_SYSTEM, *HOST_FACTS, *KERNEL_FACTS, *_interpreter(), *map(str, view.host_paths)]
     else:
-        read = [str(image.image().root), *image.loaded_by_path(), *KERNEL_FACTS, str(folder / "in")]
+        assert view.image is not None
+        read = [str(view.image.root), *view.image.loaded_by_path(), *KERNEL_FACTS, str(folder / "in")]
         read += [str(path) for path in view.inputs.values() if path.is_relative_to(folder)]
     read += GPU_FACTS if needs.gpu else NETWORK_FACTS if needs.ranks else ()
     write = [out, str(folder / "scratch"), *DEVICES, *(gpu_devices() if needs.gpu else ())]
@@ -213,7 +217,7 @@ def _mounts(view: View) -> tuple[list[str], list[int]]:
     """An empty root, then only what is named; with the descriptors of the copies that are made of files."""
     needs = view.needs
     descriptors: list[int] = []
-    arguments: list[str] = _host_root() if needs.proposer else _image_root()
+    arguments: list[str] = _image_root(view.image) if view.image else _host_root()
     arguments += ["--proc", "/proc"]
     arguments += _hidden_kernel_files(needs, descriptors)
     if needs.gpu or needs.proposer:  # over the still copy in the image
@@ -240,14 +244,14 @@ def _mounts(view: View) -> tuple[list[str], list[int]]:
     if view.out:
         arguments += ["--bind", str(view.out), str(view.out)]
     else:
-        arguments += ["--perms", "0777", "--size", str(view.disk_bytes + image.SLACK_BYTES), "--tmpfs", OUT]
+        arguments += ["--perms", "0777", "--size", str(view.disk_bytes + SLACK_BYTES), "--tmpfs", OUT]
     return [*arguments, "--remount-ro", "/", "--chdir", str(view.out or OUT), "--"], descriptors
 
 
-def _image_root() -> list[str]:
+def _image_root(used: Image) -> list[str]:
     """The image as the root: every job's own mounts of files that are only read."""
     arguments = []
-    for path in sorted(image.image().root.iterdir()):
+    for path in sorted(used.root.iterdir()):
         if path.is_symlink():
             arguments += ["--symlink", str(path.readlink()), f"/{path.name}"]
         elif path.is_dir():

@@ -151,23 +151,46 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     which needs no right to open sockets, or one to connect to where torchrun stands between.
     """
     job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program finds its copy there
-    workspace = _workspace(job)
-    pairs: list[socket.socket] = []
-    ours: socket.socket | None = None
+    with contextlib.ExitStack() as held:
+        used = held.enter_context(image.lease()) if job.level != "none" and not job.internet else None
+        workspace = _workspace(job)
+        held.callback(discard, workspace)
+        with _connected(job, workspace, converse) as (ours, theirs, address):
+            process = _started(job, workspace, used, theirs, address)
+        running = Running(job, process, ours)
+        try:
+            yield running
+        finally:
+            with contextlib.suppress(SandboxError):  # a supervisor without a report has been named, or nobody waits
+                running.stop()
+            if running.socket:
+                running.socket.close()
+
+
+@contextmanager
+def _connected(
+    job: Job, workspace: Path, converse: bool
+) -> Iterator[tuple[socket.socket | None, socket.socket | None, str]]:
+    """The harness's end of a conversation, the job's where it inherits one, and the address that the job is told."""
+    if not converse:
+        yield None, None, ""
+    elif job.ranks > 1:
+        ours, address = _listen(job, workspace)
+        yield ours, None, address
+    else:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            yield ours, theirs, f"fd:{theirs.fileno() if job.level == 'none' else CONVERSATION}"
+
+
+def _started(
+    job: Job, workspace: Path, used: image.Image | None, theirs: socket.socket | None, address: str
+) -> "subprocess.Popen[str]":
+    """The job's supervisor, with its orders."""
+    channel = socket.socketpair() if job.level != "none" else None
+    orders, descriptors = _orders(job, workspace, used, address, theirs, channel)
+    ends = [end.fileno() for end in (*(channel or ()), theirs) if end]
     try:
-        theirs: socket.socket | None = None
-        if converse and job.ranks > 1:
-            ours, address = _listen(job, workspace)
-        elif converse:
-            ours, theirs = socket.socketpair()
-            pairs.append(theirs)
-        if job.ranks == 1:
-            address = f"fd:{CONVERSATION if job.level != 'none' or theirs is None else theirs.fileno()}"
-        elif not converse:
-            address = ""
-        channel = socket.socketpair() if job.level != "none" else None
-        pairs += channel or ()
-        orders, descriptors = _orders(job, workspace, address, theirs, channel)
         process = subprocess.Popen(
             [sys.executable, "-m", "preflight.sandbox.supervisor"],
             stdin=subprocess.PIPE,
@@ -176,28 +199,18 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
             start_new_session=True,  # Ctrl-C is for the harness, which then ends its jobs in order
             cwd=ROOT,
             env={"LANG": "C.UTF-8", "PATH": os.defpath},
-            pass_fds=(*descriptors, *(end.fileno() for end in pairs)),
+            pass_fds=(*descriptors, *ends),
         )
+    finally:
         for handle in descriptors:
             os.close(handle)
-        for end in pairs:
+        for end in channel or ():
             end.close()
-    except BaseException:
-        discard(workspace)
-        raise
-    running = Running(job, process, ours)
-    try:
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(orders))
-        process.stdin.close()
-        process.stdin = None
-        yield running
-    finally:
-        with contextlib.suppress(SandboxError):  # a supervisor without a report has been named, or nobody waits
-            running.stop()
-        if running.socket:
-            running.socket.close()
-        discard(workspace)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(orders))
+    process.stdin.close()
+    process.stdin = None
+    return process
 
 
 def run(job: Job) -> Outcome:
@@ -285,6 +298,7 @@ def _listen(job: Job, workspace: Path) -> tuple[socket.socket, str]:
 def _orders(
     job: Job,
     workspace: Path,
+    used: image.Image | None,
     address: str,
     theirs: socket.socket | None,
     channel: tuple[socket.socket, socket.socket] | None,
@@ -299,6 +313,7 @@ def _orders(
     needs = Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace")
     view = View(
         workspace,
+        used,
         inputs,
         job.host_paths,
         job.out if job.internet else None,
