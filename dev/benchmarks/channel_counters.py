@@ -1,6 +1,6 @@
 """More writers and readers of the table of channels: objects and counters of the kernel, and jobs that run at the same time."""
 
-from dev.benchmarks.channel_programs import Channel, door
+from dev.benchmarks.channel_programs import ANY, Channel, door
 
 KEY = "0x0cad0000 + SEED % 9999 * 1024 + i"
 NODES = "['/dev/null', '/dev/zero', '/dev/full', '/dev/random', '/dev/urandom', '/dev/tty']"
@@ -20,7 +20,7 @@ def symbol(): return value() % (STEP * SYMBOLS) // STEP
 """
 
 
-def kernel(name: str, write: str, read: str, room: float = 512, bits: int = 512) -> Channel:
+def kernel(name: str, write: str, read: str, room: float = ANY, bits: int = ANY) -> Channel:
     return Channel(name, write, read, "kernel", lambda files, pages: room, bits)
 
 

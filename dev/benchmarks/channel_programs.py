@@ -7,9 +7,11 @@ attacker would who sends a known half along. `files` are what both can see.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+HEAD = """
+N, SEED, BITS, START, SLOT, PLACE, SKIP, OFFSET = {n}, {seed}, {bits}, {start}, 0.25, {place!r}, {skip}, {offset}
+"""
 PRELUDE = """
-import ctypes, fcntl, json, math, mmap, os, random, resource, socket, struct, sys, time
-N, SEED, BITS, START, SLOT, PLACE, SKIP = {n}, {seed}, {bits}, {start}, {slot}, {place!r}, {skip}
+import ctypes, fcntl, itertools, json, math, mmap, os, random, resource, socket, struct, sys, time
 libc, seen, seconds = ctypes.CDLL(None, use_errno=True), [], 0.0
 PLACES = [path for path in ("/dev/shm", "/tmp", "/var/tmp") if os.access(path, 2)]
 EARLIER = os.path.join(os.getcwd(), "../../writer/out")
@@ -26,14 +28,14 @@ def walk(place):
             yield from walk(entry.path)
         elif entry.is_file(follow_symlinks=False):
             yield entry.path
-def take(found, count):
-    got = [path for path, _ in zip(found, range(count))]
+def take(found, count, skip=0):
+    got = list(itertools.islice(found, skip, skip + count))
     if len(got) < count:
-        raise OSError(f"only {{len(got)}} files that both can see")
+        raise OSError(f"only {len(got)} files that both can see")
     return got
 def files(count=N):
     place = PLACE or next(path for path in sys.path if path.endswith("site-packages"))
-    return take((path for path in walk(place) if path.endswith(".py") and os.stat(path).st_size > 600), count)
+    return take((path for path in walk(place) if path.endswith(".py") and os.stat(path).st_size > 600), count, OFFSET)
 def opened(count=N):
     return [os.open(path, os.O_RDONLY) for path in files(count)]
 def meet(slot):
@@ -55,6 +57,19 @@ def counted(count, act, things):
 CLOSING = """
 print(json.dumps([seen, seconds]))
 """
+TOGETHER = """
+import json, os
+first, results = os.dup(0), {{}}
+for name, (head, body) in json.loads({programs!r}).items():
+    scope = {{}}
+    try:
+        exec(head + {prelude!r} + body, scope)
+        results[name] = [scope["seen"], ""]
+    except BaseException as error:
+        results[name] = [[], repr(error)[:90]]
+    os.closerange(first + 1, 20_000)
+print(json.dumps(results))
+"""
 EVICT = """
 for handle in (handles := opened()):
     os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_RANDOM)
@@ -72,6 +87,9 @@ for handle in opened():
 """
 
 
+ANY = 512  # bits, of a channel that can as well carry fewer
+
+
 @dataclass(frozen=True)
 class Channel:
     """Two programs; `room` says how many bits there is room for, given the files and pages that both can see."""
@@ -81,7 +99,7 @@ class Channel:
     read: str
     kind: str = "files"  # files: depends on what the pair shares; kernel: on nothing; counter; beside: a rate
     room: Callable[[int, int], float] = lambda files, pages: files
-    bits: int = 512
+    bits: int = ANY
     only: str = ""  # inputs: what stays on the disk is never tried on the machine's own Python; image: cold files of it
 
 
@@ -138,8 +156,8 @@ for handle in opened():
             "paths = [f'{place}/{draw.random()}' for _ in range(N)]\nos.access(f'{place}/{random.random()}', 0)\n"
             "clocked(lambda path: os.access(path, 0), paths)", room=lambda files, pages: 1e6),
     Channel("inodes in memory, by timing",
-            "paths = take(walk('/usr/share'), N + SKIP)[SKIP:]\nfor bit, path in zip(BITS, paths): bit and os.access(path, 4)",
-            "clocked(lambda path: os.access(path, 4), take(walk('/usr/share'), N + SKIP)[SKIP:])", only="image"),
+            "paths = take(walk('/usr/share'), N, SKIP)\nfor bit, path in zip(BITS, paths): bit and os.access(path, 4)",
+            "clocked(lambda path: os.access(path, 4), take(walk('/usr/share'), N, SKIP))", only="image"),
     Channel("names in the earlier job's OUT", *door("open(f'n{i}', 'w')", "os.path.exists(f'{EARLIER}/n{i}')"),
             room=lambda files, pages: OUT_ROOM * 8 * 250, only="out"),
     Channel("link targets in the earlier job's OUT",
