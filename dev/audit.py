@@ -11,7 +11,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-from dev.hostile import STRANGER, Act, as_person, own_folder, play, play_as
+from dev.hostile import STRANGER, Act, own_folder, play, play_as
 from preflight.walls import available_levels
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +26,9 @@ def views() -> list[tuple[str, str, int, int]]:
     """Every view that is pinned: its name, level, uid and ranks."""
     people = {"root": 0, "person": STRANGER} if os.geteuid() == 0 else {"person": os.geteuid()}
     alone = [(f"{level}_{name}", level, uid, 1) for level in LEVELS for name, uid in people.items()]
-    return alone + [(f"{level}_{name}_ranks", level, uid, 2) for level in LEVELS for name, uid in list(people.items())[:1]]
+    return alone + [
+        (f"{level}_{name}_ranks", level, uid, 2) for level in LEVELS for name, uid in list(people.items())[:1]
+    ]
 
 
 def audit(level: str, uid: int, ranks: int) -> dict[str, list[str]]:
@@ -65,7 +67,10 @@ def written(view: str, found: dict[str, list[str]]) -> str:
             by_reason.setdefault(known.get(kind, {}).get(thing, UNEXPLAINED), []).append(thing)
         for reason, held in sorted(by_reason.items()):
             lines.append(f"{json.dumps(reason)} = [")
-            lines += [f"    {json.dumps(thing)}," + (f"  # {names.get(thing, '?')}" if kind == "calls" else "") for thing in held]
+            lines += [
+                f"    {json.dumps(thing)}," + (f"  # {names.get(thing, '?')}" if kind == "calls" else "")
+                for thing in held
+            ]
             lines.append("]")
         lines.append("")
     return "\n".join(lines)

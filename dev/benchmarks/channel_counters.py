@@ -1,4 +1,4 @@
-"""More writers and readers of the table of channels: objects and counters of the kernel, and jobs that run at the same time."""
+"""More writers and readers of channels: objects and counters of the kernel, and jobs that run at the same time."""
 
 from dev.benchmarks.channel_programs import ANY, Channel, door
 
@@ -170,5 +170,5 @@ BESIDE = (
     beside("abstract sockets", ABSTRACT, LOOK),
     beside("memfd", "held = [os.memfd_create(str(bit)) for bit in BITS]", "seen = [0 for _ in range(N)]"),
     slots("pages of pipes of one user", HELD, SIZE, 60),
-    slots("load of the processors", SPIN, PACE, 30, crowd=4),
+    slots("load of the processors", SPIN, PACE, 200, bits=64, crowd=2),
 )

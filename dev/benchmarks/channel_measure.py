@@ -21,8 +21,8 @@ from dev.hostile import Act, End, own_folder, play, play_as
 
 CHANCE = 1e-4  # below this a guess is better than chance: some four hundred are looked at
 ROUNDS = 8  # of a counter, half of them to learn the offset
-CARRIERS = 6_000  # files in a folder that both are given
-INPUTS: dict[int, Path] = {}  # uid -> what jobs of that person are given
+CARRIERS = 512  # files in a folder that both are given, for one channel
+INPUTS: dict[tuple[int, int], Path] = {}  # uid and number of carriers -> what jobs of that person are given
 
 
 @dataclass(frozen=True)
@@ -59,22 +59,22 @@ class Found:
     bits: int = 0
 
 
-def inputs_of(uid: int) -> Path:
+def inputs_of(uid: int, carriers: int) -> Path:
     """What the harness gives: one folder a process, on the disk and evictable; its access times are as if never read."""
-    if uid not in INPUTS:
-        INPUTS[uid] = own_folder(uid)
-        atexit.register(shutil.rmtree, INPUTS[uid])
-        for name, count in (("bundle", CARRIERS), ("artifact", 1), ("shards", CARRIERS), ("other", 1)):
-            (INPUTS[uid] / name).mkdir()
+    if (uid, carriers) not in INPUTS:
+        folder = INPUTS[uid, carriers] = own_folder(uid)
+        atexit.register(shutil.rmtree, folder)
+        for name, count in (("bundle", carriers), ("artifact", 1), ("shards", carriers), ("other", 1)):
+            (folder / name).mkdir()
             for i in range(count):
-                (INPUTS[uid] / name / f"{i:05d}.py").write_bytes(random.randbytes(1200))
-        for path in INPUTS[uid].rglob("*"):
+                (folder / name / f"{i:05d}.py").write_bytes(random.randbytes(1200))
+        for path in folder.rglob("*"):
             os.chown(path, uid, uid)
         os.sync()  # dirty pages cannot be evicted
     now = time.time()
-    for path in INPUTS[uid].rglob("*.py"):
+    for path in INPUTS[uid, carriers].rglob("*.py"):
         os.utime(path, (now, now))
-    return INPUTS[uid]
+    return INPUTS[uid, carriers]
 
 
 def head(n: int, seed: int, bits: Sequence[int] | None, place: str, offset: int = 0, start: float = 0.0) -> str:
@@ -82,9 +82,11 @@ def head(n: int, seed: int, bits: Sequence[int] | None, place: str, offset: int 
     return HEAD.format(n=n, seed=seed, bits=told, start=start, place=place, skip=skip, offset=offset)
 
 
-def send(pair: Pair, level: str, uid: int, write: str, read: str, beside: bool = False) -> tuple[End, End]:
+def send(
+    pair: Pair, level: str, uid: int, write: str, read: str, beside: bool = False, carriers: int = CARRIERS
+) -> tuple[End, End]:
     """One writer and one reader."""
-    inputs, jobs = inputs_of(uid), own_folder(uid)
+    inputs, jobs = inputs_of(uid, carriers), own_folder(uid)
     given = [{name: str(inputs / name) for name in names} for names in (pair.writer, pair.reader)]
     acts = [Act(write, "writer", given[0], internet=pair.internet, beside=beside), Act(read, "reader", given[1])]
     try:
@@ -112,7 +114,7 @@ def measure(channel: Channel, pair: Pair, level: str, uid: int) -> Found:
     """The share of random bits that pass where a writer and a reader have the machine to themselves, or run at once."""
     n, seed, beside = channel.bits, random.randrange(1 << 30), channel.kind == "beside"
     bits = [random.getrandbits(1) for _ in range(n)]
-    start = time.time() + 2 if beside else 0.0
+    start = time.time() + 2.5 if beside else 0.0
     place = pair.place
     writer, reader = send(
         pair,
@@ -138,7 +140,7 @@ def measure_all(channels: Sequence[Channel], pair: Pair, level: str, uid: int, m
         write[channel.name] = head(n, seed, bits, pair.place, i * most), channel.write
         read[channel.name] = head(n, seed, None, pair.place, i * most), channel.read
     whole = [TOGETHER.format(prelude=PRELUDE, programs=json.dumps(made)) for made in (write, read)]
-    writer, reader = send(pair, level, uid, whole[0], whole[1])
+    writer, reader = send(pair, level, uid, whole[0], whole[1], carriers=len(channels) * most)
     if problem := refusal(writer) or refusal(reader):
         return dict.fromkeys(sent, Found(0.0, problem))
     found = {}

@@ -1,4 +1,4 @@
-"""What writers and readers of the table of channels run: each channel is two programs, one that leaves bits and one that guesses.
+"""What writers and readers of channels run: each is two programs, one that leaves bits and one that guesses.
 
 A writer finds BITS, a reader leaves a number for each in `seen`; the harness finds the threshold on half of them, as an
 attacker would who sends a known half along. `files` are what both can see.

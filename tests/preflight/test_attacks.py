@@ -1,6 +1,6 @@
 """Attacks that once passed the walls, and their kin, as hostile programs in real jobs: by root and by an ordinary person.
 
-dev/hostile.py runs the jobs, dev/benchmarks/channel_programs.py has the letter boxes; LOG.md says which ones were open.
+dev/hostile.py runs the jobs, dev/benchmarks/channel_programs.py has the letter boxes.
 """
 
 import functools
@@ -11,7 +11,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ ATTACKS = Path(__file__).parent / "attacks"
 LEVELS = [level for level in available_levels() if level != "none"]
 PEOPLE = [0, STRANGER] if os.geteuid() == 0 else [os.geteuid()]
 PERSON = {0: "root"}.get
-SHUT = {"EPERM", "EACCES", "ENOSYS", "EROFS", "ESRCH", "ENOENT", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EXDEV"}
+SHUT = {"EPERM", "EACCES", "ENOSYS", "EROFS", "ESRCH", "ENOENT", "EAFNOSUPPORT", "EPROTONOSUPPORT", "EXDEV", "ENOTTY"}
 MEBI = 1 << 20
 
 walls = pytest.mark.parametrize("level", LEVELS)
@@ -92,7 +91,10 @@ def test_nothing_passes_to_the_next_job(level, uid, channel):
 @walls
 @pytest.mark.parametrize("channel", BESIDE[:5], ids=lambda channel: channel.name)
 def test_nothing_passes_to_a_job_beside(level, channel):
-    found = measure(channel, replace(PAIRS[-1], common=""), level, os.geteuid())
+    for _ in range(3):
+        found = measure(channel, replace(PAIRS[-1], common=""), level, os.geteuid())
+        if "late" not in found.note:  # on a busy machine they may have missed each other
+            break
     assert not found.share, found
 
 
@@ -152,7 +154,7 @@ print(json.dumps(free))
     ],
 )
 def test_no_limit_can_be_outrun(level, uid, way, most, limits):
-    source = (ATTACKS / "hoards.py").read_text().replace("{way}", way)
+    source = (ATTACKS / "hoards.py").read_text().replace("{way}", way).replace("{most}", str(most))
     done = alone(uid, level, source, limits=limits)
     held = max(map(int, re.findall(r"^held (\d+)$", done.log, re.MULTILINE)), default=0)
     assert held <= most, (held // MEBI, done.reason)
@@ -252,8 +254,10 @@ def listen(ask, name, reached):
     def wait():
         while True:
             try:
-                ask()
+                got = ask()
                 reached.add(name)
+                if isinstance(got, tuple):
+                    got[0].close()
             except TimeoutError:
                 if over.is_set():
                     return
@@ -281,5 +285,4 @@ for family, kind, address in {list(addresses.values())!r}:
             pass
 """
         perform(uid, level, folder, Act(source, ranks=ranks))
-        time.sleep(0)
     assert reached == set()

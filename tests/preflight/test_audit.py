@@ -1,4 +1,4 @@
-"""What a job can open, write, stat, connect to, signal, set and call, listed from inside and pinned with its reasons."""
+"""What a job can open, write, stat, reach, signal, set and call, listed from inside and pinned with its reasons."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Lists from inside a job all that it can open, write, stat, connect to, signal, set and call; prints sets of labels."""
+"""Lists from inside a job all that it can open, write, stat, reach, signal, set and call; prints sets of labels."""
 
 import ctypes
 import errno
@@ -17,7 +17,26 @@ PLACES = [("{in}/view", "IN"), (os.getcwd(), "OUT"), (os.environ["TMPDIR"], "TMP
 PLACES += [(os.path.realpath(sys.prefix), "PYTHON"), (os.path.realpath(sys.base_prefix), "PYTHON")]
 STATTED = """/root /home /etc/passwd /etc/shadow /var/log /boot /proc/1 /proc/kcore /proc/1/root /dev/kmsg /dev/mem /dev/kvm /dev/fuse
 /dev/net/tun /run /mnt /opt /srv /var/tmp /tmp /sys /sys/fs/cgroup /proc/sys ..  ../.. ../log.txt""".split()
-SKIPPED = {15, 34, 56, 57, 58, 60, 62, 129, 130, 153, 162, 169, 200, 202, 219, 231, 234}  # end, wait for ever, or reach far
+TOPS = "/usr /bin /lib /etc /proc /proc/self /sys /sys/devices /dev /tmp /var /home /root /run /srv /opt /mnt /work .. ../..".split()
+SKIPPED = {
+    15,
+    34,
+    56,
+    57,
+    58,
+    60,
+    62,
+    129,
+    130,
+    153,
+    162,
+    169,
+    200,
+    202,
+    219,
+    231,
+    234,
+}  # end, wait for ever, or reach far
 PRCTL_SKIPPED = {22, 1499557217}
 libc = ctypes.CDLL(None, use_errno=True)
 opened = 0
@@ -25,6 +44,7 @@ found = {name: set() for name in ("read", "write", "stat", "sockets", "reach", "
 
 
 def label(path):
+    path = os.path.abspath(path)
     for place, name in PLACES:
         if path == place or path.startswith(place + "/"):
             return name
@@ -111,8 +131,8 @@ def connects(family, kind, address):
 
 
 visit("/")
-for place, _ in PLACES[:2]:
-    visit(place)
+for place in [place for place, _ in PLACES] + TOPS:  # where "/" itself cannot be listed
+    visit(place, 1)
 found["stat"] = {path for path in STATTED if succeeds(os.stat, path)}
 for family in range(1, 46):
     for kind in (1, 2, 3, 5):
@@ -150,6 +170,8 @@ for name, act in {
 }.items():
     if in_child(lambda act=act: 0 if succeeds(act) else 1) == 0:
         found["set"].add(name)
-found["prctl"] = {option for option in range(1, 82) if option not in PRCTL_SKIPPED and in_child(lambda o=option: controlled(o)) == 0}
+found["prctl"] = {
+    option for option in range(1, 82) if option not in PRCTL_SKIPPED and in_child(lambda o=option: controlled(o)) == 0
+}
 found["calls"] = {n for n in range(471) if n not in SKIPPED and in_child(lambda n=n: called(n)) != 256}
 print(json.dumps({name: sorted(things, key=str) for name, things in found.items()}))

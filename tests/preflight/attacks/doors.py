@@ -7,6 +7,7 @@ import json
 import mmap
 import os
 import resource
+import signal
 import socket
 import struct
 
@@ -142,6 +143,7 @@ DOORS = {
     "limits of an outsider": lambda: resource.prlimit(OUTSIDER, resource.RLIMIT_NOFILE),
     "an outsider's folder in /proc": lambda: os.stat(f"/proc/{OUTSIDER}/root/etc"),
 }
+signal.signal(signal.SIGIO, signal.SIG_IGN)  # what leases and watches send
 PAGE = mmap.mmap(-1, 4096)
 found = {}
 for name, knock in DOORS.items():

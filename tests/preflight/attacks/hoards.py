@@ -3,10 +3,9 @@
 import fcntl
 import os
 import socket
-import sys
 import time
 
-WAY, MOST = "{way}", 512 << 20
+WAY, MOST = "{way}", int("{most}")
 held, kept = 0, []
 
 
@@ -108,7 +107,6 @@ def names():
     return 1_000
 
 
-while held < (20_000 if WAY == "names" else MOST):
+while held <= MOST:
     tell(globals()[WAY]())
-time.sleep(0.5)
-sys.exit(0)
+time.sleep(0.3)
