@@ -1,4 +1,4 @@
-"""Hostile programs in real jobs, for tests of the walls and the table of channels: the one place that calls the sandbox.
+"""Hostile programs in real jobs, for tests of the walls and the table of channels: all that calls the sandbox.
 
 A program is a Python source; `{in}/name` in it is where its input `name` lies. It prints JSON on its last line.
 `python -m dev.hostile` reads acts as JSON and prints their endings: the harness as another person would run it.

@@ -40,7 +40,8 @@ def beside(name: str, write: str, read: str, bits: int = 256) -> Channel:
 def slots(name: str, write: str, read: str, milliseconds: float, bits: int = 128, crowd: int = 1) -> Channel:
     """One bit in each slot of a clock that both read; a crowd of writers does the same at once."""
     head = f"SLOT, parent = {milliseconds} / 1000, os.getpid()\n"
-    write = f"{head}[os.getpid() == parent and os.fork() for _ in range({crowd - 1})]\nfor i, bit in enumerate(BITS):\n    meet(i)\n    {write}"
+    crowded = f"{head}[os.getpid() == parent and os.fork() for _ in range({crowd - 1})]\n"
+    write = f"{crowded}for i, bit in enumerate(BITS):\n    meet(i)\n    {write}"
     read = f"{head}for i in range(N):\n    meet(i + 0.3)\n    {read}\nseconds = N * SLOT"
     return Channel(name, write + "\nos.getpid() == parent or os._exit(0)", read, "beside", bits=bits)
 
@@ -144,11 +145,18 @@ while got:
     mark, _, _, length = struct.unpack('iIII', got[:16])
     seen[marks[mark]], got = 1, got[16 + length :]
 """
-ABSTRACT = "held = [socket.socket(1) for _ in BITS]; [bit and s.bind(f'\\0c{SEED}{i}') for i, (s, bit) in enumerate(zip(held, BITS))]"
+ABSTRACT = """
+held = [socket.socket(1) for _ in BITS]
+for i, (one, bit) in enumerate(zip(held, BITS)): bit and one.bind(f"\\0c{SEED}{i}")
+"""
 LOOK = "seen = [socket.socket(1).connect_ex(f'\\0c{SEED}{i}') != 111 for i in range(N)]"
 SPIN = "while bit and time.time() < START + (i + 0.9) * SLOT: pass"
-PACE = "end, laps = time.perf_counter() + SLOT / 2, 0\n    while time.perf_counter() < end: laps += 1\n    seen.append(laps)"
-HELD = "held = [os.pipe() for _ in range(1200)] if bit else []; meet(i + 0.7); [os.close(end) for pair in held for end in pair]"
+PACE = """end, laps = time.perf_counter() + SLOT / 2, 0
+    while time.perf_counter() < end: laps += 1
+    seen.append(laps)"""
+HELD = """held = [os.pipe() for _ in range(1200)] if bit else []
+    meet(i + 0.7)
+    for pair in held: [os.close(end) for end in pair]"""
 SIZE = "pair = os.pipe(); seen.append(fcntl.fcntl(pair[0], 1032)); os.close(pair[0]); os.close(pair[1])"
 BESIDE = (
     beside("locks (flock)", "for bit, handle in zip(BITS, opened()): bit and fcntl.flock(handle, fcntl.LOCK_SH)", BUSY),

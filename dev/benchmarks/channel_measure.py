@@ -60,7 +60,7 @@ class Found:
 
 
 def inputs_of(uid: int, carriers: int) -> Path:
-    """What the harness gives: one folder a process, on the disk and evictable; its access times are as if never read."""
+    """What the harness gives: one folder a process, on the disk and evictable, with access times as if never read."""
     if (uid, carriers) not in INPUTS:
         folder = INPUTS[uid, carriers] = own_folder(uid)
         atexit.register(shutil.rmtree, folder)
@@ -114,7 +114,7 @@ def measure(channel: Channel, pair: Pair, level: str, uid: int) -> Found:
     """The share of random bits that pass where a writer and a reader have the machine to themselves, or run at once."""
     n, seed, beside = channel.bits, random.randrange(1 << 30), channel.kind == "beside"
     bits = [random.getrandbits(1) for _ in range(n)]
-    start = time.time() + 2.5 if beside else 0.0
+    start = time.time() + 2 if beside else 0.0
     place = pair.place
     writer, reader = send(
         pair,

@@ -26,12 +26,14 @@ POCKET = Path("shards/pocket")
 LEVELS = [level for level in available_levels() if level != "none"]
 METHOD = """
 
-A writer job leaves random bits, a fresh reader job guesses; half of the bits are told, to find the threshold, and the
-others count: (1 - H(errors)) of all for which there is room, 0 where the guesses are no better than chance (binomial test, 1e-4).
+A writer job leaves random bits, a fresh reader job guesses; half of the bits are told, to find the
+threshold, and the others count: (1 - H(errors)) of all for which there is room, 0 where guesses are no better than
+chance (binomial test, 1e-4).
 Room: files and pages that both jobs can see (of pocket's inputs, of the machine's own Python and system), entries of
 OUT, a million names looked up. Marks that stay on the disk are tried on inputs only. The ways to read which pages
 are in memory count once in the sum. Counters of the machine are driven to one of 8 or 16 places in a cycle: bits of one
-symbol. No GPU here: its memory is not measured. Other work ran on the same processors: what was lost in noise is a lower end."""
+symbol. No GPU here: its memory is not measured. Other work ran on the same processors: what was lost in noise is a
+lower end."""
 CENSUS = """
 places = {os.path.realpath(place) for place in ("/usr", "/etc", "/opt", "/bin", "/lib", sys.prefix, sys.base_prefix)}
 known = {}

@@ -11,13 +11,15 @@ import socket
 import stat
 import sys
 
-MOST_OPENED, MOST_IN_FOLDER, DEPTH = 8_000, 60, 5
+MOST_OPENED, MOST_IN_FOLDER, DEPTH = 2_500, 60, 5
+PARTS = {"proc": 4, "dev": 3, "etc": 3, "sys": 3}  # of a path in its label; elsewhere names are the machine's own
 HARMLESS_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")
 PLACES = [("{in}/view", "IN"), (os.getcwd(), "OUT"), (os.environ["TMPDIR"], "TMP")]
 PLACES += [(os.path.realpath(sys.prefix), "PYTHON"), (os.path.realpath(sys.base_prefix), "PYTHON")]
-STATTED = """/root /home /etc/passwd /etc/shadow /var/log /boot /proc/1 /proc/kcore /proc/1/root /dev/kmsg /dev/mem /dev/kvm /dev/fuse
-/dev/net/tun /run /mnt /opt /srv /var/tmp /tmp /sys /sys/fs/cgroup /proc/sys ..  ../.. ../log.txt""".split()
-TOPS = "/usr /bin /lib /etc /proc /proc/self /sys /sys/devices /dev /tmp /var /home /root /run /srv /opt /mnt /work .. ../..".split()
+STATTED = """/root /home /etc/passwd /etc/shadow /var/log /boot /proc/1 /proc/kcore /proc/1/root /dev/kmsg /dev/mem
+/dev/kvm /dev/fuse /dev/net/tun /run /mnt /opt /srv /var/tmp /tmp /sys /sys/fs/cgroup /proc/sys ..  ../.. ../log.txt""".split()
+TOPS = """/usr /bin /lib /etc /proc /proc/self /sys /sys/devices /dev /tmp /var /home /root /run /srv /opt /mnt /work ..
+../..""".split()
 SKIPPED = {
     15,
     34,
@@ -49,7 +51,7 @@ def label(path):
         if path == place or path.startswith(place + "/"):
             return name
     path = re.sub(r"\d+", "N", path)
-    return "/".join(path.split("/")[: 4 if path.startswith("/proc") else 3])
+    return "/".join(path.split("/")[: PARTS.get(path.split("/")[1], 2)])
 
 
 def succeeds(act, *arguments):
@@ -132,6 +134,7 @@ def connects(family, kind, address):
 
 visit("/")
 for place in [place for place, _ in PLACES] + TOPS:  # where "/" itself cannot be listed
+    opened = 0
     visit(place, 1)
 found["stat"] = {path for path in STATTED if succeeds(os.stat, path)}
 for family in range(1, 46):
