@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scipy.stats import binomtest
 
+from data.errors import SandboxError
 from dev.benchmarks.channel_counters import NODES, SYSCTL
 from dev.benchmarks.channel_programs import ANY, CLOSING, HEAD, PRELUDE, TOGETHER, Channel
 from dev.hostile import Act, End, own_folder, play, play_as
@@ -142,7 +143,7 @@ def measure_all(channels: Sequence[Channel], pair: Pair, level: str, uid: int, m
     whole = [TOGETHER.format(prelude=PRELUDE, programs=json.dumps(made)) for made in (write, read)]
     writer, reader = send(pair, level, uid, whole[0], whole[1], carriers=len(channels) * most)
     if problem := refusal(writer) or refusal(reader):
-        return dict.fromkeys(sent, Found(0.0, problem))
+        raise SandboxError(f"a job for {len(sent)} channels did not end by itself: {problem}")
     found = {}
     for name, bits in sent.items():
         problem = writer.said[name][1] or reader.said[name][1]

@@ -17,7 +17,8 @@ HARMLESS_DEVICES = ("null", "zero", "full", "random", "urandom", "tty", "ptmx")
 PLACES = [("{in}/view", "IN"), (os.getcwd(), "OUT"), (os.environ["TMPDIR"], "TMP")]
 PLACES += [(os.path.realpath(sys.prefix), "PYTHON"), (os.path.realpath(sys.base_prefix), "PYTHON")]
 STATTED = """/root /home /etc/passwd /etc/shadow /var/log /boot /proc/1 /proc/kcore /proc/1/root /dev/kmsg /dev/mem
-/dev/kvm /dev/fuse /dev/net/tun /run /mnt /opt /srv /var/tmp /tmp /sys /sys/fs/cgroup /proc/sys ..  ../.. ../log.txt""".split()
+/dev/kvm /dev/fuse /dev/net/tun /run /mnt /opt /srv /var/tmp /tmp /sys /sys/fs/cgroup /proc/sys
+..  ../.. ../log.txt""".split()
 TOPS = """/usr /bin /lib /etc /proc /proc/self /sys /sys/devices /dev /tmp /var /home /root /run /srv /opt /mnt /work ..
 ../..""".split()
 SKIPPED = {

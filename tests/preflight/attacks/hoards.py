@@ -107,6 +107,7 @@ def names():
     return 1_000
 
 
+tell(0)
 while held <= MOST:
     tell(globals()[WAY]())
 time.sleep(0.3)
