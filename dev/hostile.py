@@ -1,0 +1,162 @@
+"""Hostile programs in real jobs, for tests of the walls and the table of channels: all that calls the sandbox.
+
+A program is a Python source; `{in}/name` in it is where its input `name` lies. It prints JSON on its last line.
+`python -m dev.hostile` reads acts as JSON and prints their endings: the harness as another person would run it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from data.errors import Refused, SandboxError
+from preflight.phases import require
+from preflight.sandbox import Job, Limits, Outcome, run
+
+ROOT = Path(__file__).resolve().parent.parent
+STRANGER = 20_001  # a uid that owns nothing
+BEHIND_CURTAIN = """
+set -e
+if [ -n "$2" ]; then
+    held=$(mktemp -d); mount --bind "$1" "$held"; mount -t tmpfs -o mode=755 none "$2"
+    mkdir -p "$1"; mount --move "$held" "$1"; rmdir "$held"
+fi
+uid=$3; shift 3
+exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Act:
+    """One hostile program and what its job may see and spend."""
+
+    source: str
+    name: str = "job"  # of the job's folder
+    inputs: Mapping[str, str] = field(default_factory=dict)  # name -> path
+    limits: Mapping[str, float] = field(default_factory=dict)
+    ranks: int = 1
+    internet: bool = False
+    beside: bool = False  # runs at the same time as the act after it
+
+
+@dataclass(frozen=True)
+class End:
+    """How an act ended, in the sandbox's words and in the ledger's."""
+
+    status: int | None
+    reason: str
+    verdict: str  # what preflight.phases makes of it: empty, the candidate's fault, or infra
+    log: str
+
+    @property
+    def said(self) -> Any:
+        """The JSON on the program's last line; None where there is none."""
+        try:
+            return json.loads(self.log.splitlines()[-1])
+        except (IndexError, ValueError):
+            return None
+
+
+def job(act: Act, folder: Path, level: str) -> Job:
+    """The act as the sandbox takes it: the only lines that know its fields."""
+    source = act.source
+    for name, path in act.inputs.items():
+        source = source.replace(f"{{in}}/{name}", path)
+    limits = Limits(**{"wall_seconds": 20, "cpu_seconds": 40, **act.limits})
+    return Job(
+        (sys.executable, "-c", source),
+        folder / act.name,
+        limits,
+        readable=tuple(Path(path) for path in act.inputs.values()),
+        ranks=act.ranks,
+        internet=act.internet,
+        level=level,
+    )
+
+
+def end(made: Job, outcome: Outcome) -> End:
+    verdict = ""
+    try:
+        require(made, outcome, "score")
+    except Refused as refused:
+        verdict = refused.verdict
+    except SandboxError:
+        verdict = "infra"
+    return End(outcome.status, outcome.reason, verdict, made.log.read_text(errors="replace"))
+
+
+def play(acts: Sequence[Act], folder: Path, level: str) -> list[End]:
+    """The acts one after another, or two at a time, as the person who runs this process."""
+    ends: list[End | None] = [None] * len(acts)
+
+    def one(index: int) -> None:
+        made = job(acts[index], folder, level)
+        ends[index] = end(made, run(made))
+
+    with ExitStack() as waiting:
+        for index, act in enumerate(acts):
+            thread = threading.Thread(target=one, args=(index,))
+            thread.start()
+            if act.beside:
+                waiting.callback(thread.join)
+            else:
+                thread.join()
+    if None in ends:
+        raise SandboxError(f"got no outcome of {[act.name for act, done in zip(acts, ends) if done is None]}")  # noqa: B905
+    return [done for done in ends if done is not None]
+
+
+def play_as(uid: int, acts: Sequence[Act], folder: Path, level: str, nice: int = 0) -> list[End]:
+    """The same with the harness run by another person (0: a process of one's own); `folder` must be that person's."""
+    orders = json.dumps({"acts": [asdict(act) for act in acts], "folder": str(folder), "level": level})
+    done = subprocess.run(
+        [*as_person(uid), "nice", "-n", str(nice), sys.executable, "-m", "dev.hostile"],
+        input=orders,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)},
+    )
+    if done.returncode:
+        raise SandboxError(f"uid {uid}: {done.stderr[-2000:]}")
+    return [End(**made) for made in json.loads(done.stdout.splitlines()[-1])]
+
+
+def as_person(uid: int) -> list[str]:
+    """What makes root another person, who reaches this Python even where it lies in a home that is root's alone."""
+    if uid == os.geteuid():
+        return []
+    prefix = Path(sys.base_prefix)
+    shut = [path for path in reversed(prefix.parents) if not path.stat().st_mode & 1]
+    return [
+        "unshare",
+        "--mount",
+        "bash",
+        "-c",
+        BEHIND_CURTAIN,
+        "bash",
+        str(prefix),
+        str(shut[0]) if shut else "",
+        str(uid),
+    ]
+
+
+def own_folder(uid: int) -> Path:
+    """A fresh folder of that person's; the caller removes it."""
+    folder = Path(tempfile.mkdtemp(prefix="hostile-"))
+    if uid != os.geteuid():
+        os.chown(folder, uid, uid)
+    return folder
+
+
+if __name__ == "__main__":
+    orders = json.load(sys.stdin)
+    played = play([Act(**act) for act in orders["acts"]], Path(orders["folder"]), orders["level"])
+    print(json.dumps([asdict(done) for done in played]))
