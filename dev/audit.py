@@ -12,7 +12,7 @@ import tomllib
 from pathlib import Path
 
 from dev.hostile import STRANGER, Act, own_folder, play, play_as
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = ROOT / "tests" / "preflight" / "audit_expected.toml"

@@ -66,15 +66,16 @@ class End:
 
 def job(act: Act, folder: Path, level: str) -> Job:
     """The act as the sandbox takes it: the only lines that know its fields."""
-    source = act.source
-    for name, path in act.inputs.items():
-        source = source.replace(f"{{in}}/{name}", path)
-    limits = Limits(**{"wall_seconds": 20, "cpu_seconds": 40, **act.limits})
+    source, inputs = act.source, {name: Path(path) for name, path in act.inputs.items()}
+    if act.internet:  # a proposer's program sees files at their own paths
+        for name, path in act.inputs.items():
+            source = source.replace(f"{{in}}/{name}", path)
     return Job(
         (sys.executable, "-c", source),
         folder / act.name,
-        limits,
-        readable=tuple(Path(path) for path in act.inputs.values()),
+        Limits(**{"wall_seconds": 20, "cpu_seconds": 40, **act.limits}),
+        inputs={} if act.internet else inputs,
+        host_paths=tuple(inputs.values()) if act.internet else (),
         ranks=act.ranks,
         internet=act.internet,
         level=level,

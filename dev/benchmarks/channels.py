@@ -19,7 +19,7 @@ from dev.benchmarks.channel_counters import BESIDE, COUNTERS, KERNEL
 from dev.benchmarks.channel_measure import PAIRS, Found, Pair, head, measure, measure_all, measure_counter
 from dev.benchmarks.channel_programs import CLOSING, FILES, PRELUDE, Channel
 from dev.hostile import Act, own_folder, play
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 PAGES = "pages in memory"
 POCKET = Path("shards/pocket")

@@ -20,7 +20,7 @@ from dev.benchmarks.channel_counters import BESIDE, KERNEL
 from dev.benchmarks.channel_measure import PAIRS, measure, measure_all
 from dev.benchmarks.channel_programs import FILES
 from dev.hostile import STRANGER, Act, as_person, own_folder, play, play_as
-from preflight.walls import available_levels
+from preflight.sandbox.isolation import available_levels
 
 ATTACKS = Path(__file__).parent / "attacks"
 LEVELS = [level for level in available_levels() if level != "none"]
