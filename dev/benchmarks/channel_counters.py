@@ -178,5 +178,5 @@ BESIDE = (
     beside("abstract sockets", ABSTRACT, LOOK),
     beside("memfd", "held = [os.memfd_create(str(bit)) for bit in BITS]", "seen = [0 for _ in range(N)]"),
     slots("pages of pipes of one user", HELD, SIZE, 60),
-    slots("load of the processors", SPIN, PACE, 200, bits=64, crowd=2),
+    slots("load of the processors", SPIN, PACE, 100, crowd=2),
 )
