@@ -40,7 +40,7 @@ ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
 STAMP = "complete"
-UNUSED_SECONDS = 86_400.0  # from then on an image of other packages is cleared away
+STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 2 * 86_400.0  # from then on an image of other packages is cleared away
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,8 @@ def image() -> Image:
         with (images / f"{_key()}.lock").open("w") as lock:  # two harnesses that start at once need one copy
             fcntl.flock(lock, fcntl.LOCK_EX)
             root = _current(images) or _make(images)
-    os.utime(root)  # in use: nobody clears it away
+    if time.time() - _age(root / STAMP) > STILL_SECONDS:
+        _settle_times(root)
     return Image(root, _in_memory(images))
 
 
@@ -139,10 +140,11 @@ def _make(images: Path) -> Path:
     copied: set[Path] = set()
     for source in _sources():
         _copy(source, made, copied)
-    for fact in _processors():
-        target = made / str(fact).lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(fact.read_bytes())
+    for fact in (file for path in processors() for file in (path.rglob("*") if path.is_dir() else [path])):
+        if fact.is_file() and os.access(fact, os.R_OK):
+            target = made / str(fact).lstrip("/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(fact.read_bytes())
     (made / STAMP).write_text("\n".join(_by_path()))
     _use(made)
     return made
@@ -156,12 +158,13 @@ def _new(images: Path) -> Path:
 
 def _use(made: Path) -> None:
     """From now on jobs start from this one; of the others only those stay from which one runs."""
+    _settle_times(made)
     images, link = made.parent, made.with_suffix(".link")
     link.symlink_to(made.name)
     link.replace(images / _key())
     others = [one for one in images.glob("*-*") if one != made and one.is_dir() and not one.is_symlink()]
     own = [one for one in others if one.name.startswith(_key())]
-    unused = [one for one in others if one not in own and time.time() - _age(one) > UNUSED_SECONDS]
+    unused = [one for one in others if one not in own and time.time() - _age(one / STAMP) > UNUSED_SECONDS]
     for one in [*own, *unused]:
         with contextlib.suppress(OSError), (one / STAMP).open() as held:  # a job runs from it, or it is being made
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -218,10 +221,10 @@ def _python() -> Iterator[Path]:
     yield Path(sysconfig.get_config_var("INCLUDEPY") or sysconfig.get_path("include"))
 
 
-def _processors() -> Iterator[Path]:
-    """What the kernel says of processors and their caches, as files that stay as they are."""
-    for pattern in ("online", "possible", "present", "kernel_max", "cpu[0-9]*/topology/*", "cpu[0-9]*/cache/index*/*"):
-        yield from (path for path in PROCESSORS.glob(pattern) if path.is_file() and os.access(path, os.R_OK))
+def processors() -> list[Path]:
+    """What the kernel says of processors and their caches and does not change from moment to moment."""
+    patterns = ("online", "possible", "present", "kernel_max", "cpu[0-9]*/topology", "cpu[0-9]*/cache")
+    return sorted(path for pattern in patterns for path in PROCESSORS.glob(pattern))
 
 
 def _packages() -> Iterator[Path]:
@@ -296,8 +299,18 @@ def _output(command: list[str]) -> str:
         return ""
 
 
-def _age(folder: Path) -> float:
-    return folder.stat().st_mtime
+def _settle_times(root: Path) -> None:
+    """Access times of now: none is renewed for a day (mount option relatime), so that no reader leaves one."""
+    now = time.time_ns()
+    for place, folders, files in os.walk(root):
+        for path in (place, *(f"{place}/{name}" for name in (*folders, *files))):
+            os.utime(path, ns=(now, os.lstat(path).st_mtime_ns), follow_symlinks=False)
+    os.utime(root / STAMP)
+
+
+def _age(path: Path) -> float:
+    """When a file was written; now, if it is not there yet."""
+    return path.stat().st_mtime if path.exists() else time.time()
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from secrets import randbits
 
 from data.errors import SandboxError
 from preflight.sandbox import landlock, ports, seccomp
-from preflight.sandbox.image import SLACK_BYTES, Image
+from preflight.sandbox.image import SLACK_BYTES, Image, processors
 from preflight.sandbox.seccomp import Needs
 
 LEVELS = ("namespace", "landlock", "none")
@@ -33,7 +33,22 @@ HOST_FACTS = (
     "/etc/pki",
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
-KERNEL_FACTS = ("/proc/cpuinfo", "/proc/self", "/sys/devices/system/cpu", "/sys/devices/system/node")
+COPIED_FACTS = ("/proc/cpuinfo", "/proc/meminfo")  # still copies in a namespace
+OF_A_PROCESS = (
+    "cgroup",
+    "cmdline",
+    "comm",
+    "environ",
+    "exe",
+    "fd",
+    "limits",
+    "maps",
+    "stat",
+    "statm",
+    "status",
+    "task",
+)
+PROCESS_FACTS = tuple(f"/proc/self/{name}" for name in OF_A_PROCESS)
 NETWORK_FACTS = ("/sys/bus/pci", "/sys/class/net", "/sys/devices")  # gloo looks for the fastest device
 GPU_FACTS = ("/proc/driver/nvidia", "/proc/devices", "/proc/meminfo", "/sys/devices", "/sys/bus/pci", "/sys/class/net")
 OUT, IN, WIRE, START = (
@@ -116,7 +131,7 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
         "user": user,
         "limits": _limits(view, user),
         "filter": seccomp.program(needs).hex(),
-        "landlock": _landlock_rules(view) if level == "landlock" else None,
+        "landlock": _landlock_rules(view, level, at),
     }
     handle = _in_memory(json.dumps(spec).encode())
     last_step = ["-I", "-S"]
@@ -166,10 +181,8 @@ def _lay_out(view: View, user: int | None) -> None:
     inputs = view.workspace / "in"
     inputs.mkdir()
     for name, path in view.inputs.items():
-        if path.is_relative_to(view.workspace):
+        if path.is_dir():
             (inputs / name).symlink_to(path)
-        elif path.is_dir():
-            shutil.copytree(path, inputs / name)
         else:
             shutil.copyfile(path, inputs / name)
             (inputs / name).chmod(0o444)
@@ -179,18 +192,34 @@ def _lay_out(view: View, user: int | None) -> None:
             os.chown(view.workspace / name, user, user)
 
 
-def _landlock_rules(view: View) -> dict[str, object]:
-    needs, folder = view.needs, view.workspace
-    out = str(view.out or folder / "out")
-    if needs.proposer:
-        read = [*HOST_SYSTEM, *HOST_FACTS, *KERNEL_FACTS, *_interpreter(), *map(str, view.host_paths)]
+def _landlock_rules(view: View, level: str, at: Mapping[str, str]) -> dict[str, object] | None:
+    """Paths and ports, as preflight/sandbox/landlock.py takes them; in a namespace they are a second wall.
+
+    Of a process's own folder in /proc only PROCESS_FACTS: the rest says which pages others have mapped, and more.
+    """
+    needs, connect = view.needs, list[int]()
+    if level == "namespace":
+        if needs.proposer or not landlock.abi():
+            return None
+        assert view.image is not None
+        read = [f"/{path.name}" for path in sorted(view.image.root.iterdir()) if path.is_dir()]
+        read += ["/job", "/sys", *PROCESS_FACTS, *COPIED_FACTS]
+        write = [at["out"], *MEMORY_FOLDERS, "/dev"]
+    elif needs.proposer:
+        read = [*HOST_SYSTEM, *HOST_FACTS, *COPIED_FACTS, "/proc/self", "/sys/devices", *_interpreter()]
+        read += map(str, view.host_paths)
+        write = [at["out"], str(view.workspace / "scratch"), *DEVICES]
     else:
         assert view.image is not None
-        read = [str(view.image.root), *view.image.loaded_by_path(), *KERNEL_FACTS, str(folder / "in")]
-        read += [str(path) for path in view.inputs.values() if path.is_relative_to(folder)]
-    read += GPU_FACTS if needs.gpu else NETWORK_FACTS if needs.ranks else ()
-    write = [out, str(folder / "scratch"), *DEVICES, *(gpu_devices() if needs.gpu else ())]
-    connect = [] if needs.proposer else [*ports.free(), *filter(None, [view.referee_port])] if needs.ranks else None
+        read = [str(view.image.root), *view.image.loaded_by_path(), *PROCESS_FACTS, *COPIED_FACTS[:1], at["in"]]
+        read += [str(path) for path in view.inputs.values() if path.is_dir()]
+        read += NETWORK_FACTS if needs.ranks else map(str, processors())
+        write = [at["out"], str(view.workspace / "scratch"), *DEVICES]
+    read += GPU_FACTS if needs.gpu else ()
+    write += gpu_devices() if needs.gpu else ()
+    if level == "landlock" and not needs.proposer:
+        ranks = [*ports.free(), *filter(None, [view.referee_port])] if needs.ranks else None
+        return {"read": read, "write": write, "connect": ranks}
     return {"read": read, "write": write, "connect": connect}
 
 

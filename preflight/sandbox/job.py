@@ -304,12 +304,11 @@ def _orders(
     channel: tuple[socket.socket, socket.socket] | None,
 ) -> tuple[dict[str, object], tuple[int, ...]]:
     """What the supervisor is to do, and the descriptors that the job's program is started with."""
-    target = None
     inputs = dict(job.inputs)
-    if job.release:
-        target = workspace / "view"
-        shutil.copytree(inputs[job.release[1]], target)
-        inputs[job.release[1]] = target
+    for name, path in job.inputs.items():
+        if path.is_dir():  # a folder that two jobs were shown would remember what was looked up in vain
+            inputs[name] = shutil.copytree(path, workspace / name)
+    target = workspace / job.release[1] / RELEASED if job.release else None
     needs = Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace")
     view = View(
         workspace,
@@ -353,7 +352,7 @@ def _orders(
         if job.level == "namespace" and not job.internet
         else [str(view.out or workspace / "out"), str(workspace / "scratch")],
         "log": str(job.log),
-        "release": [str(job.release[0]), str(target / RELEASED)] if job.release and target else [],
+        "release": [str(job.release[0]), str(target)] if job.release else [],
         "follow": list(job.follow),
         "gpu": needs.gpu,
         "stdin": str(job.stdin or os.devnull),
