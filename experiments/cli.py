@@ -66,6 +66,7 @@ def run(
     budget_usd: Annotated[float | None, typer.Option(min=0.0, help="most that calls and machine may cost")] = None,
     push: Annotated[str, typer.Option(help="git remote (name or URL) that gets every result")] = "",
     level: Annotated[str | None, typer.Option(help="sandbox level; default: the best this machine offers")] = None,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="a GPU run on walls that leave more than the goal")] = False,
     session: Annotated[str, typer.Option(hidden=True, help="set by loop.sh: restarts of one call share it")] = "",
     root: Root = Path(),
 ) -> None:
@@ -76,7 +77,7 @@ def run(
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
-        bench = loop.open_bench(root, name, profile, progress.announce, level)
+        bench = loop.open_bench(root, name, profile, progress.announce, level, unsafe)
         progress.say(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
@@ -173,6 +174,7 @@ def doctor(
     budget_usd: Annotated[float | None, typer.Option(min=0.0)] = None,
     push: Annotated[str, typer.Option()] = "",
     level: Annotated[str | None, typer.Option()] = None,
+    unsafe: Annotated[bool, typer.Option("--unsafe")] = False,
     root: Root = Path(),
 ) -> None:
     """Whether this machine is ready for a night, line by line; takes the options of `run`.
@@ -182,7 +184,9 @@ def doctor(
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     machine, program = PROFILES[profile], tuple(shlex.split(command))
-    order = Order(root, name, profile, machine, proposer, program, push, trials, hours, level, model, budget_usd)
+    order = Order(
+        root, name, profile, machine, proposer, program, push, trials, hours, level, model, budget_usd, unsafe
+    )
     lines = list(view.told(console, examine(order)))
     if bad := [line.what for line in lines if line.state == BAD]:
         raise CaddieError(f"not ready: {', '.join(bad)}; nothing starts before these lines are good")

@@ -17,7 +17,7 @@ from experiments.ledger import journal_mode
 from experiments.tiers import MEASUREMENTS, Profile
 from experiments.workspace import Workspace, without_credentials
 from preflight import machine
-from preflight.sandbox import isolation
+from preflight.sandbox import isolation, residue
 from preflight.text import one_line
 
 GOOD, NOTE, BAD = "ok", "note", "bad"
@@ -45,6 +45,7 @@ class Order:
     level: str | None = None
     model: str = ""
     budget_usd: float | None = None
+    unsafe: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,21 @@ def gpus(order: Order) -> Iterator[Line]:
 
 
 def sandbox(order: Order) -> Iterator[Line]:
+    """The level, then what it holds and what it does not, a line each."""
     levels = isolation.available_levels()
     level = order.level or levels[0]
     good = level in levels and (level != "none" or order.level == "none")
     hint = "apt-get install bubblewrap, or a kernel with Landlock (5.13+)"
     found = level + ("" if level == levels[0] else f"; the best here is {levels[0]}")
     yield judged("sandbox", good, found, "namespace or landlock", hint)
+    if level not in levels:
+        return
+    for what, held in residue.holds(level).items():
+        yield Line(f"  {what}", GOOD if held.kernel else NOTE, held.words, held.best)
+    within = residue.BITS[level] <= residue.GOAL_BITS
+    state = GOOD if within else BAD if order.profile.gpus and not order.unsafe else NOTE
+    mend = "" if within else "apt-get install bubblewrap where namespaces are allowed; or --unsafe"
+    yield Line("  residue", state, residue.in_words(level), f"{residue.GOAL_BITS:,.0f} bits", mend)
 
 
 def ranks(order: Order) -> Iterator[Line]:

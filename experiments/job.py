@@ -60,7 +60,7 @@ class Measured:
     proof_wall_seconds: float
     yardstick_seconds: float  # the machine's speed before training (preflight/yardstick.py)
     honesty: Honesty
-    honesty_bpb: float  # how far val_bpb can be off by a smooth lie
+    honesty_bpb: float  # how far val_bpb can be off by a smooth lie and what may have passed between jobs
     rare_bpb: float  # and by a rare one
 
     @property

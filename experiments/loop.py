@@ -25,11 +25,12 @@ from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from experiments.workspace import Workspace
 from preflight import bundle, checks
-from preflight.sandbox import cleanup
+from preflight.sandbox import cleanup, residue
 from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line
 
 FAILURES_IN_A_ROW = 3
+UNSAFE = "unsafe"  # a fact of a run whose person said so
 UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
 
 
@@ -39,13 +40,12 @@ def open_bench(
     profile: str,
     announce: Callable[[int, str, str], None],
     level: str | None = None,
+    unsafe: bool = False,
 ) -> Bench:
-    """A run's bench; a run keeps the profile it was started with."""
+    """A run's bench; a run keeps the profile it was started with, and what it was allowed with `unsafe`."""
     if profile not in PROFILES:
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
-    if level is None and levels[0] == "none" and PROFILES[profile].gpus:
-        raise CaddieError("no sandbox works here, and this profile needs one; --level none runs without, at your risk")
     level = level or levels[0]
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
@@ -62,6 +62,14 @@ def open_bench(
     if (ledger.fact("profile") or profile) != profile:
         lock.close()
         raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
+    if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.BITS[level] > residue.GOAL_BITS:
+        lock.close()
+        raise CaddieError(
+            f"sandbox level {level} leaves {residue.in_words(level)}; dear runs need namespaces (bubblewrap), "
+            "or --unsafe, at your risk"
+        )
+    if unsafe:
+        ledger.set_fact(UNSAFE, "yes")
     workspace = Workspace(root, run)
     if ledger.fact("profile") is None:
         workspace.set_best(workspace.head())

@@ -11,7 +11,7 @@ from data.errors import Refused
 from experiments.tiers import Tier
 from preflight.conversation import first_pass, hold
 from preflight.proof import Honesty, prove
-from preflight.sandbox import Job
+from preflight.sandbox import Job, residue
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,14 @@ def score(first: Job, second: Job, tier: Tier, corpus: Corpus, limits: ScoreLimi
     nats = float(losses[1:].astype(np.float64).sum())  # the first token is context, not a target
     text_bytes = int(corpus.byte_table().target_bytes(tokens).sum())
     per_token = bits_per_byte(len(tokens) - 1.0, text_bytes)  # bpb of one nat a token
-    result = Score(
-        val_bpb=bits_per_byte(nats, text_bytes),
+    val_bpb, smooth_bpb = bits_per_byte(nats, text_bytes), honesty.smooth_bound_nats * per_token
+    if not smooth_bpb <= tier.smooth_bound_bpb:
+        got = f"{smooth_bpb:.5f} bpb over {honesty.places} places"
+        raise Refused(
+            "dishonest", f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
+        )
+    return Score(
+        val_bpb=val_bpb,
         val_nats=nats / (len(tokens) - 1),
         load_wall_seconds=load_seconds,
         load_cpu_seconds=cpu,
@@ -73,15 +79,9 @@ def score(first: Job, second: Job, tier: Tier, corpus: Corpus, limits: ScoreLimi
         cpu_seconds=cpu_seconds,
         proof_wall_seconds=proof_wall_seconds,
         honesty=honesty,
-        honesty_bpb=honesty.smooth_bound_nats * per_token,
+        honesty_bpb=smooth_bpb + residue.bpb(first.level, text_bytes, val_bpb),
         rare_bpb=honesty.rare_bound_nats * per_token,
     )
-    if not result.honesty_bpb <= tier.smooth_bound_bpb:
-        got = f"{result.honesty_bpb:.5f} bpb over {honesty.places} places"
-        raise Refused(
-            "dishonest", f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
-        )
-    return result
 
 
 def _check(what: str, used: float, limit: float) -> None:

@@ -156,6 +156,12 @@ for handle in opened():
             "draw = random.Random(SEED); place = os.path.dirname(files(1)[0])\n"
             "paths = [f'{place}/{draw.random()}' for _ in range(N)]\nos.access(f'{place}/{random.random()}', 0)\n"
             "clocked(lambda path: os.access(path, 0), paths)", room=lambda files, pages: 1e6),
+    Channel("names looked up in vain in /usr, by timing",
+            "draw = random.Random(SEED)\nfor bit in BITS:\n"
+            "    path = f'/usr/{draw.random()}'\n    bit and os.access(path, 0)",
+            "draw = random.Random(SEED)\npaths = [f'/usr/{draw.random()}' for _ in range(N)]\n"
+            "os.access(f'/usr/{random.random()}', 0)\nclocked(lambda path: os.access(path, 0), paths)",
+            room=lambda files, pages: 1e6, only="image"),
     Channel("inodes in memory, by timing",
             "paths = take(walk('/usr/share'), N, SKIP)\nfor bit, path in zip(BITS, paths): bit and os.access(path, 4)",
             "clocked(lambda path: os.access(path, 4), take(walk('/usr/share'), N, SKIP))", only="image"),

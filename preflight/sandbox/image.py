@@ -93,7 +93,7 @@ def image() -> Image:
             root = _current(images) or _make(images)
     if time.time() - _age(root / STAMP) > STILL_SECONDS:
         _settle_times(root)
-    return Image(root, _in_memory(images))
+    return Image(root, in_memory(images))
 
 
 @contextmanager
@@ -327,7 +327,7 @@ def _size(path: Path) -> int:
 
 
 @functools.cache
-def _in_memory(folder: Path) -> bool:
+def in_memory(folder: Path) -> bool:
     """Whether a folder is on a tmpfs."""
     with Path("/proc/self/mountinfo").open() as mounts:
         found = [line.split() for line in mounts]

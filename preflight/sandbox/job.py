@@ -18,9 +18,10 @@ from pathlib import Path
 from data.errors import Refused, SandboxError
 from preflight.sandbox import image, process_tree
 from preflight.sandbox.cleanup import LOCK_NAME, WORKSPACE, discard, marker
-from preflight.sandbox.isolation import View, clean_environment, gpu_devices, isolated, places
+from preflight.sandbox.isolation import clean_environment, isolated
 from preflight.sandbox.landlock import CONVERSATION
 from preflight.sandbox.seccomp import Needs
+from preflight.sandbox.view import View, gpu_devices, places
 
 SOCKET_NAME = "socket"
 RELEASED = "train"  # the folder that appears in the view when the clock starts
