@@ -88,11 +88,11 @@ def image() -> Image:
     """The image in use; made if there is none for these packages."""
     images = folder()
     if (root := _current(images)) is None:
-        with (images / f"{_key()}.lock").open("w") as lock:  # two harnesses that start at once need one copy
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _alone(images):  # two harnesses that start at once need one copy
             root = _current(images) or _make(images)
-    if time.time() - _age(root / STAMP) > STILL_SECONDS:
-        _settle_times(root)
+    with contextlib.suppress(FileNotFoundError):  # somebody wipes just now
+        if time.time() - _age(root / STAMP) > STILL_SECONDS:
+            _settle_times(root)
     return Image(root, in_memory(images))
 
 
@@ -112,13 +112,20 @@ def lease() -> Iterator[Image]:
                 return
 
 
-def wipe() -> Image:
+def wipe() -> None:
     """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
-    old = image().root
-    made = _new(old.parent)
-    subprocess.run(["cp", "-a", f"{old}/.", str(made)], check=True, capture_output=True)
-    _use(made)
-    return image()
+    with _alone(folder()), lease() as old:
+        made = _new(old.root.parent)
+        subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], check=True, capture_output=True)
+        _use(made)
+
+
+@contextmanager
+def _alone(images: Path) -> Iterator[None]:
+    """Nobody else makes or wipes an image of these packages meanwhile."""
+    with (images / f"{_key()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _by_path() -> list[str]:
