@@ -254,7 +254,8 @@ def _packages() -> Iterator[Path]:
 
 
 def _package_folders() -> list[str]:
-    return sorted({str(Path(path).parent) for path in _packages()})
+    """Where packages are installed that this interpreter finds."""
+    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
 
 
 def _compiler() -> Iterator[Path]:
@@ -323,9 +324,9 @@ def _age(path: Path) -> float:
 @functools.cache
 def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
-    versions = sorted(f"{one.name}={one.version}" for one in importlib.metadata.distributions())
-    folders = [f"{folder}={Path(folder).stat().st_mtime_ns}" for folder in _package_folders()]
-    facts = [sys.executable, sys.prefix, sys.base_prefix, sys.version, *versions, *folders, Path(__file__).read_text()]
+    folders = [Path(path) for path in _package_folders()]
+    versions = sorted(str(one) for folder in folders for one in folder.iterdir() if one.name.endswith("-info"))
+    facts = [sys.executable, sys.prefix, sys.base_prefix, sys.version, *versions, Path(__file__).read_text()]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
