@@ -1,24 +1,26 @@
-"""What a job can reach, pinned with a reason for each: renews tests/preflight/audit_expected.toml, keeping reasons.
+"""What a job can reach, pinned by level and person: renews the lists of tests/preflight/audit_expected.toml.
+
+The reasons there are written by hand; a system call's is its place in preflight/sandbox/syscalls.tsv.
 
 .venv/bin/python -m dev.audit
 """
 
 import json
 import os
-import re
+import platform
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 from dev.hostile import STRANGER, Act, own_folder, play, play_as
+from preflight.sandbox import seccomp
 from preflight.sandbox.isolation import available_levels
 
 ROOT = Path(__file__).resolve().parent.parent
 EXPECTED = ROOT / "tests" / "preflight" / "audit_expected.toml"
 PROGRAM = ROOT / "tests" / "preflight" / "attacks" / "audit.py"
-UNEXPLAINED = "unexplained"
-HEADER = Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h")
 LEVELS = [level for level in available_levels() if level != "none"]
 
 
@@ -45,45 +47,44 @@ def audit(level: str, uid: int, ranks: int) -> dict[str, list[str]]:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
     if not done.said:
         raise SystemExit(f"got no list from the job, but {done}")
-    return {kind: [str(thing) for thing in things] for kind, things in done.said.items()}
+    return {kind: sorted({named(kind, str(thing)) for thing in things}) for kind, things in done.said.items()}
 
 
-def reasons(view: str) -> dict[str, dict[str, str]]:
-    """Kind -> thing -> why a job may."""
-    pinned = tomllib.loads(EXPECTED.read_text()).get(view, {}) if EXPECTED.exists() else {}
-    return {
-        kind: {str(thing): reason for reason, things in by_reason.items() for thing in things}
-        for kind, by_reason in pinned.items()
-    }
+def named(kind: str, thing: str) -> str:
+    """The same on every machine: calls by name, and one name for the folders that this Python happens to stand in."""
+    if kind == "calls":
+        return calls().get(thing, thing)
+    for prefix in (sys.prefix, sys.base_prefix):
+        top = f"/{Path(prefix).parts[1]}"
+        if top != "/usr" and kind == "read" and thing.rstrip("/") == top:
+            return "ABOVE PYTHON"
+    return thing
+
+
+def calls() -> dict[str, str]:
+    """Number -> name."""
+    return {str(number): name for name, number in seccomp.numbers(platform.machine()).items()}
+
+
+def pinned() -> dict[str, dict[str, dict[str, list[str]]]]:
+    return tomllib.loads(EXPECTED.read_text())["view"]
+
+
+def unexplained(kind: str, things: Iterable[str]) -> list[str]:
+    """Things that a job may reach and nobody has said why."""
+    why = tomllib.loads(EXPECTED.read_text())["why"]
+    known = {*why.get(kind, {}), *(calls().values() if kind == "calls" else ())}
+    return sorted(set(things) - known)
 
 
 def written(view: str, found: dict[str, list[str]]) -> str:
-    """A view as TOML: below each kind, things by their reason."""
-    known, names, lines = reasons(view), call_names(), []
+    """A view as TOML."""
+    lines = [f"[view.{view}]"]
     for kind, things in found.items():
-        lines.append(f"[{view}.{kind}]")
-        by_reason: dict[str, list[str]] = {}
-        for thing in things:
-            by_reason.setdefault(known.get(kind, {}).get(thing, UNEXPLAINED), []).append(thing)
-        for reason, held in sorted(by_reason.items()):
-            lines.append(f"{json.dumps(reason)} = [")
-            lines += [
-                f"    {json.dumps(thing)}," + (f"  # {names.get(thing, '?')}" if kind == "calls" else "")
-                for thing in held
-            ]
-            lines.append("]")
-        lines.append("")
-    return "\n".join(lines)
-
-
-def call_names() -> dict[str, str]:
-    """Names of system calls, for whoever reads the file."""
-    text = HEADER.read_text() if HEADER.exists() else ""
-    return {number: name for name, number in re.findall(r"#define __NR_(\w+) (\d+)", text)}
+        lines.append(f"{kind} = [{', '.join(json.dumps(thing) for thing in things)}]")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":
-    head = "# What a job can reach, by level and person, each with its reason: renewed by `python -m dev.audit`.\n\n"
-    made = head + "\n".join(written(view, audit(level, uid, ranks)) for view, level, uid, ranks in views())
-    print(f"{made.count(UNEXPLAINED)} kinds have things without a reason", file=sys.stderr)
-    EXPECTED.write_text(made)
+    kept = EXPECTED.read_text().partition("[view.")[0]
+    EXPECTED.write_text(kept + "\n".join(written(view, audit(*how)) for view, *how in views()))
