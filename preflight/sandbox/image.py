@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import SandboxError
+from preflight.sandbox.cleanup import WORKSPACE, discard
 
 PACKAGES = ("torch", "numpy", "zstandard", "sentencepiece", "brotli", "triton", "flash-attn", "flash-attn-3")
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3", "site-packages", "pip"}
@@ -115,9 +116,9 @@ def lease() -> Iterator[Image]:
 def wipe() -> None:
     """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
     with _alone(folder()), lease() as old:
-        made = _new(old.root.parent)
-        subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], check=True, capture_output=True)
-        _use(made)
+        with _new(old.root.parent) as made:
+            subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], check=True, capture_output=True)
+            _use(made)
 
 
 @contextmanager
@@ -143,7 +144,13 @@ def _current(images: Path) -> Path | None:
 
 
 def _make(images: Path) -> Path:
-    made = _new(images)
+    with _new(images) as made:
+        _fill(made)
+        _use(made)
+    return made
+
+
+def _fill(made: Path) -> None:
     copied: set[Path] = set()
     for source in _sources():
         _copy(source, made, copied)
@@ -153,14 +160,18 @@ def _make(images: Path) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(fact.read_bytes())
     (made / STAMP).write_text("\n".join(_by_path()))
-    _use(made)
-    return made
 
 
-def _new(images: Path) -> Path:
+@contextmanager
+def _new(images: Path) -> Iterator[Path]:
+    """A folder for an image, which is removed again if it cannot be filled."""
     made = Path(tempfile.mkdtemp(prefix=f"{_key()}-", dir=images))
     made.chmod(0o755)
-    return made
+    try:
+        yield made
+    except BaseException:
+        discard(made)
+        raise
 
 
 def _use(made: Path) -> None:
@@ -176,7 +187,10 @@ def _use(made: Path) -> None:
         with contextlib.suppress(OSError), (one / STAMP).open() as held:  # a job runs from it, or it is being made
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (one / STAMP).unlink()
-            subprocess.run(["rm", "-rf", "--", str(one)], capture_output=True)
+            discard(one)
+    for forgotten in images.glob(f"{WORKSPACE}*"):  # of harnesses that were killed
+        if time.time() - _age(forgotten) > UNUSED_SECONDS:
+            discard(forgotten)
 
 
 def _copy(source: Path, root: Path, copied: set[Path]) -> None:
@@ -184,15 +198,14 @@ def _copy(source: Path, root: Path, copied: set[Path]) -> None:
     walked = Path("/")
     for part in source.parts[1:]:
         walked /= part
-        if walked in copied or not walked.is_symlink():
-            continue
-        copied.add(walked)
-        here = root / str(walked).lstrip("/")
-        here.parent.mkdir(parents=True, exist_ok=True)
-        if not here.is_symlink():
-            here.symlink_to(walked.readlink())
-        rest = source.relative_to(walked)
-        return _copy(Path(os.path.normpath(walked.parent / walked.readlink())) / rest, root, copied)
+        if walked.is_symlink():  # never written through: an absolute one would lead out of `root`
+            link = root / str(walked).lstrip("/")
+            if walked not in copied:
+                copied.add(walked)
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(walked.readlink())
+            target = Path(os.path.normpath(walked.parent / walked.readlink()))
+            return _copy(target / source.relative_to(walked), root, copied)
     if source in copied:
         return None
     copied.add(source)

@@ -20,6 +20,7 @@ from preflight.sandbox import image, process_tree
 from preflight.sandbox.cleanup import LOCK_NAME, WORKSPACE, discard, marker
 from preflight.sandbox.isolation import clean_environment, isolated
 from preflight.sandbox.landlock import CONVERSATION
+from preflight.sandbox.page_cache import read_all_into_memory
 from preflight.sandbox.seccomp import Needs
 from preflight.sandbox.view import View, gpu_devices, places
 
@@ -154,6 +155,8 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
     job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program finds its copy there
     with contextlib.ExitStack() as held:
         used = held.enter_context(image.lease()) if job.level != "none" and not job.internet else None
+        if used and job.level == "landlock":  # in a namespace no file of a disk is shown
+            read_all_into_memory(tuple(used.loaded_by_path()))
         workspace = _workspace(job)
         held.callback(discard, workspace)
         with _connected(job, workspace, converse) as (ours, theirs, address):

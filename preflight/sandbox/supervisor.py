@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import fcntl
 import json
-import mmap
 import os
 import resource
 import select
@@ -25,10 +24,10 @@ from typing import Any
 
 from preflight.sandbox import process_tree
 from preflight.sandbox.cgroup import Group
+from preflight.sandbox.page_cache import read_into_memory
 
 POLL_SECONDS = 0.1
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-MADV_POPULATE_READ = 22  # Linux 5.14: reads a whole mapping into the page cache
 FOLLOWED_BYTES = 4 << 20
 POLL_SLACK_BYTES = 4 << 20  # a file system that has less than this left is full
 DATA_FACTOR = 2  # of the memory limit: what one process may map, where only looking now and then counts what it uses
@@ -268,18 +267,6 @@ class Supervisor:
             return (used.f_blocks - used.f_bfree) * used.f_frsize, files
         written, files = disk_use([Path(folder) for folder in self.job["polled"]])
         return written + process_tree.unlinked_bytes(os.getpid(), self.job["workspace"]), files
-
-
-def read_into_memory(path: Path) -> None:
-    """All pages of a file that jobs share are resident before one sees it: which were, would be a message."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size:
-            with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as pages:
-                try:
-                    pages.madvise(MADV_POPULATE_READ)
-                except OSError:  # an older kernel
-                    while file.read(1 << 24):
-                        pass
 
 
 def _ended_by_kernel() -> int:
