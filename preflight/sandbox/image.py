@@ -61,8 +61,8 @@ class Image:
 
     def python_environment(self) -> dict[str, str]:
         """What lets the interpreter run from the copy where it cannot be mounted at its own path."""
-        packages = os.pathsep.join(str(self.inside(folder)) for folder in _package_folders())
-        home = self.inside(sys.base_prefix)
+        packages = os.pathsep.join(str(self.inside(Path(folder).resolve())) for folder in _package_folders())
+        home = self.inside(Path(sys.base_prefix).resolve())
         return {"PYTHONHOME": str(home), "PYTHONPATH": packages, "LD_LIBRARY_PATH": str(home / "lib")}
 
 
