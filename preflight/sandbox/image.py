@@ -1,4 +1,4 @@
-"""The files that every job runs on: Python, the packages of base/, a compiler, copied once into memory.
+"""The files that every job runs on, copied once into memory, and cleared of all that a job may have left on them.
 
 Jobs must share nothing that one can mark and another read. Files on a disk have a page cache that can be evicted, a
 cache of names that were looked up in vain, access times. Files of a tmpfs have none of these: all pages are resident,
@@ -10,36 +10,25 @@ import contextlib
 import fcntl
 import functools
 import hashlib
-import importlib.metadata
 import os
-import re
 import shutil
 import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import SandboxError
+from preflight.sandbox import image_files
 from preflight.sandbox.cleanup import WORKSPACE, discard
+from preflight.sandbox.image_files import by_path, fill, package_folders, total_bytes
 
-PACKAGES = ("torch", "numpy", "zstandard", "sentencepiece", "brotli", "triton", "flash-attn", "flash-attn-3")
-LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3", "site-packages", "pip"}
-HEADERS = Path("/usr/include")
-PROGRAMS = ("sh", "gcc", "g++", "cc", "c++", "as", "ld", "ldconfig")  # torch.compile and Triton build with them
-COMPILED_WITH = ("cc1", "cc1plus", "collect2", "lto-wrapper", "liblto_plugin.so")
-LINKED_WITH = ("crt1.o", "crti.o", "crtn.o", "libc.so", "libc_nonshared.a", "libm.so", "libmvec.so.1", "libgomp.so.1")
-DRIVER = re.compile(r"lib(cuda|nvidia-|nvcuvid|cudadebugger)")
-FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/hosts", "/etc/nsswitch.conf")
-PROCESSORS = Path("/sys/devices/system/cpu")
 ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
-SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
 STAMP = "complete"
 STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 2 * 86_400.0  # from then on an image of other packages is cleared away
 
@@ -61,7 +50,7 @@ class Image:
 
     def python_environment(self) -> dict[str, str]:
         """What lets the interpreter run from the copy where it cannot be mounted at its own path."""
-        packages = os.pathsep.join(str(self.inside(Path(folder).resolve())) for folder in _package_folders())
+        packages = os.pathsep.join(str(self.inside(Path(folder).resolve())) for folder in package_folders())
         home = self.inside(Path(sys.base_prefix).resolve())
         return {"PYTHONHOME": str(home), "PYTHONPATH": packages, "LD_LIBRARY_PATH": str(home / "lib")}
 
@@ -78,7 +67,7 @@ def folder() -> Path:
         info = made.lstat()
         if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o022:
             continue  # somebody else was there first
-        if _current(made) or shutil.disk_usage(made).free > ROOMY * sum(_size(path) for path in _sources()):
+        if _current(made) or shutil.disk_usage(made).free > ROOMY * total_bytes():
             return made
     raise SandboxError(
         f"expected room for a copy of Python and torch in /dev/shm or {tempfile.gettempdir()}; free some"
@@ -129,12 +118,6 @@ def _alone(images: Path) -> Iterator[None]:
         yield
 
 
-def _by_path() -> list[str]:
-    own = [Path(sys.prefix), Path(sys.base_prefix)]
-    outside = [path for path in _sources() if not any(path.is_relative_to(prefix) for prefix in own)]
-    return [str(path) for path in outside if any(path.is_relative_to(folder) for folder in SYSTEM)]
-
-
 def _current(images: Path) -> Path | None:
     try:
         root = images / (images / _key()).readlink()
@@ -145,21 +128,10 @@ def _current(images: Path) -> Path | None:
 
 def _make(images: Path) -> Path:
     with _new(images) as made:
-        _fill(made)
+        fill(made)
+        (made / STAMP).write_text("\n".join(by_path()))
         _use(made)
     return made
-
-
-def _fill(made: Path) -> None:
-    copied: set[Path] = set()
-    for source in _sources():
-        _copy(source, made, copied)
-    for fact in (file for path in processors() for file in (path.rglob("*") if path.is_dir() else [path])):
-        if fact.is_file() and os.access(fact, os.R_OK):
-            target = made / str(fact).lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(fact.read_bytes())
-    (made / STAMP).write_text("\n".join(_by_path()))
 
 
 @contextmanager
@@ -193,133 +165,6 @@ def _use(made: Path) -> None:
             discard(forgotten)
 
 
-def _copy(source: Path, root: Path, copied: set[Path]) -> None:
-    """A file, folder or link with all links on the way to it, so that its path means in `root` what it means here."""
-    walked = Path("/")
-    for part in source.parts[1:]:
-        walked /= part
-        if walked.is_symlink():  # never written through: an absolute one would lead out of `root`
-            link = root / str(walked).lstrip("/")
-            if walked not in copied:
-                copied.add(walked)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(walked.readlink())
-            target = Path(os.path.normpath(walked.parent / walked.readlink()))
-            return _copy(target / source.relative_to(walked), root, copied)
-    if source in copied:
-        return None
-    copied.add(source)
-    here = root / str(source).lstrip("/")
-    if source.is_dir():
-        shutil.copytree(source, here, symlinks=True, dirs_exist_ok=True, ignore=_left_out)
-    elif source.is_file():
-        here.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source, here)
-    return None
-
-
-def _left_out(_: str, names: list[str]) -> list[str]:
-    return [name for name in names if name in LEFT_OUT or name.endswith(".pyi")]
-
-
-@functools.cache
-def _sources() -> tuple[Path, ...]:
-    """Everything that is copied; a path that does not exist on this machine is passed over."""
-    found = [*_python(), *_packages(), *_compiler()]
-    found += [Path(fact) for fact in FACTS]
-    found += _libraries(found)
-    return tuple(path for path in dict.fromkeys(found) if path.exists())
-
-
-def _python() -> Iterator[Path]:
-    yield Path(sys.executable)
-    for prefix in {Path(sys.prefix), Path(sys.base_prefix)}:
-        yield from [prefix / "pyvenv.cfg", *prefix.glob("lib/libpython*")]
-        yield from prefix.glob("bin/python*")
-    yield Path(sysconfig.get_path("stdlib"))
-    yield Path(sysconfig.get_path("platstdlib"))
-    yield Path(sysconfig.get_config_var("INCLUDEPY") or sysconfig.get_path("include"))
-
-
-def processors() -> list[Path]:
-    """What the kernel says of processors and their caches and does not change from moment to moment."""
-    patterns = ("online", "possible", "present", "kernel_max", "cpu[0-9]*/topology", "cpu[0-9]*/cache")
-    return sorted(path for pattern in patterns for path in PROCESSORS.glob(pattern))
-
-
-def _packages() -> Iterator[Path]:
-    """The top-level folders and files of PACKAGES and of all they require, where they are installed."""
-    wanted, seen = list(PACKAGES), set()
-    while wanted:
-        name = re.sub(r"[-_.]+", "-", wanted.pop()).lower()
-        if name in seen:
-            continue
-        seen.add(name)
-        try:
-            package = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        wanted += [
-            re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in package.requires or () if "extra ==" not in text
-        ]
-        tops = {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}
-        yield from (Path(str(package.locate_file(top))) for top in sorted(tops))
-
-
-def _package_folders() -> list[str]:
-    """Where packages are installed that this interpreter finds."""
-    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-
-
-def _compiler() -> Iterator[Path]:
-    """A C and C++ compiler with its headers, if there is one."""
-    yield from (
-        Path(found) for name in PROGRAMS if (found := shutil.which(name, path="/usr/local/bin:/usr/bin:/bin:/sbin"))
-    )
-    if not (gcc := shutil.which("gcc", path="/usr/bin:/bin")):
-        return
-    yield HEADERS
-    for name in COMPILED_WITH:
-        answer = _output([gcc, f"-print-prog-name={name}"])
-        if Path(answer).is_absolute():
-            yield Path(answer).parent
-    for name in LINKED_WITH:
-        answer = _output([gcc, f"-print-file-name={name}"])
-        if Path(answer).is_absolute():
-            yield Path(os.path.normpath(answer))
-
-
-def _libraries(paths: Iterable[Path]) -> list[Path]:
-    """The shared libraries outside `paths` that programs and libraries in them load, by the loader's own account."""
-    folders = [path for path in paths if path.is_dir() and path != HEADERS]
-    files = [path for path in paths if path.is_file()] + [file for folder in folders for file in _files(folder)]
-    binaries = [file for file in files if ".so" in file.name or (os.access(file, os.X_OK) and not file.suffix)]
-    found: set[Path] = set()
-    for start in range(0, len(binaries), 200):
-        for line in _output(["ldd", *map(str, binaries[start : start + 200])]).splitlines():
-            name = line.partition("=>")[2].strip() or line.strip()
-            if name.startswith("/") and not line.endswith(":"):
-                found.add(Path(os.path.normpath(name.split(" (")[0])))
-    for line in _output(["/sbin/ldconfig", "-p"]).splitlines():
-        if DRIVER.match(line.strip()):
-            found.add(Path(line.partition("=>")[2].strip()))
-    return sorted(path for path in found if not any(path.is_relative_to(folder) for folder in folders))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """What is copied of a folder."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
-        yield from (Path(place, name) for name in names if name not in LEFT_OUT)
-
-
-def _output(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-    except OSError:  # a machine without a linker cache, or without a compiler
-        return ""
-
-
 def _settle_times(root: Path) -> None:
     """Access times of now: none is renewed for a day (mount option relatime), so that no reader leaves one."""
     now = time.time_ns()
@@ -337,14 +182,17 @@ def _age(path: Path) -> float:
 @functools.cache
 def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
-    folders = [Path(path) for path in _package_folders()]
+    folders = [Path(path) for path in package_folders()]
     versions = sorted(str(one) for folder in folders for one in folder.iterdir() if one.name.endswith("-info"))
-    facts = [sys.executable, sys.prefix, sys.base_prefix, sys.version, *versions, Path(__file__).read_text()]
+    facts = [
+        sys.executable,
+        sys.prefix,
+        sys.base_prefix,
+        sys.version,
+        *versions,
+        Path(image_files.__file__).read_text(),
+    ]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
-
-
-def _size(path: Path) -> int:
-    return sum(file.lstat().st_size for file in _files(path)) if path.is_dir() else path.stat().st_size
 
 
 @functools.cache

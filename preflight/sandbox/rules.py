@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from preflight.sandbox import landlock, ports
-from preflight.sandbox.image import processors
+from preflight.sandbox.image_files import processors
 from preflight.sandbox.view import HOST_FACTS, HOST_SYSTEM, MEMORY_FOLDERS, View, gpu_devices, interpreter_folders
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")

@@ -15,20 +15,18 @@ import select
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from preflight.sandbox import process_tree
+from preflight.sandbox import outputs, process_tree
 from preflight.sandbox.cgroup import Group
 from preflight.sandbox.page_cache import read_into_memory
 
 POLL_SECONDS = 0.1
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-FOLLOWED_BYTES = 4 << 20
 POLL_SLACK_BYTES = 4 << 20  # a file system that has less than this left is full
 DATA_FACTOR = 2  # of the memory limit: what one process may map, where only looking now and then counts what it uses
 MOST_FOLDERS = 3
@@ -101,7 +99,8 @@ class Supervisor:
                 while True:
                     os.waitpid(-1, 0)
             self.reason = self.reason or self.why_killed(status)
-            self.collect()
+            if self.out and self.job["collect"]:
+                outputs.collect(self.out, Path(self.job["collect"]), self.limits["disk_bytes"])
             if self.group:
                 self.group.remove()
         now = time.monotonic()
@@ -141,27 +140,6 @@ class Supervisor:
             return bool(self.written()[0] >= self.limits["disk_bytes"] - POLL_SLACK_BYTES)
         return False
 
-    def collect(self) -> None:
-        """Plain files of OUT for the harness, which looks at each again; the rest is gone with the job."""
-        if self.job["collect"] is None or self.out is None:
-            return
-        room = self.limits["disk_bytes"]
-        with os.scandir(self.out) as entries:
-            for entry in entries:
-                info = entry.stat(follow_symlinks=False)
-                if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room:
-                    room -= info.st_size
-                    shutil.copyfile(entry.path, Path(self.job["collect"]) / entry.name)
-
-    def follow(self) -> None:
-        """Files that the harness reads while they grow."""
-        for name in self.job["follow"] if self.out else ():
-            with contextlib.suppress(OSError):
-                handle = os.open(self.out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-                with os.fdopen(handle, "rb") as source, (Path(self.job["collect"]) / name).open("ab") as copy:
-                    source.seek(copy.tell())
-                    copy.write(source.read(max(0, FOLLOWED_BYTES - copy.tell())))
-
     def meet(self) -> None:
         """Receive the job's OUT, if it has come; then the job may begin."""
         with socket.socket(fileno=os.dup(self.job["channel"])) as channel:
@@ -187,7 +165,8 @@ class Supervisor:
                 status = child.poll()
                 if status is None and time.monotonic() >= next_poll:
                     self.release_data()
-                    self.follow()
+                    if self.out:
+                        outputs.follow(self.out, Path(self.job["collect"] or os.devnull), self.job["follow"])
                     self.reason = self.reason or self.broken_limit()
                     next_poll = time.monotonic() + POLL_SECONDS
                 if self.reason or status is not None:
@@ -265,7 +244,7 @@ class Supervisor:
             used = os.statvfs(self.out)
             files = sum(one.f_files - one.f_ffree for one in map(os.statvfs, (self.out, *self.beside)))
             return (used.f_blocks - used.f_bfree) * used.f_frsize, files
-        written, files = disk_use([Path(folder) for folder in self.job["polled"]])
+        written, files = outputs.disk_use([Path(folder) for folder in self.job["polled"]])
         return written + process_tree.unlinked_bytes(os.getpid(), self.job["workspace"]), files
 
 
@@ -275,22 +254,6 @@ def _ended_by_kernel() -> int:
         lines = [line.split() for line in Path("/proc/vmstat").read_text().splitlines()]
         return next((int(value) for name, value in lines if name == "oom_kill"), 0)
     return 0
-
-
-def disk_use(folders: list[Path]) -> tuple[int, int]:
-    """Bytes on disk and number of entries below some folders."""
-    written = files = 0
-    queue = [str(folder) for folder in folders]
-    while queue:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(queue.pop()) as entries:
-            for entry in entries:
-                with contextlib.suppress(FileNotFoundError):
-                    info = entry.stat(follow_symlinks=False)
-                    written += 512 * info.st_blocks
-                    files += 1
-                    if stat.S_ISDIR(info.st_mode):
-                        queue.append(entry.path)
-    return written, files
 
 
 def _raise_stop(*_: object) -> None:
