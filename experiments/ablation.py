@@ -80,7 +80,9 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
     discard(folder)
     differences: list[float] = []
     try:
-        report = checks.run(change.tree, None, bench.tier.target, bench.corpus, folder, bench.level)
+        report = checks.run(
+            change.tree, bench.workspace.read(str(row.commit_id)), bench.tier.target, bench.corpus, folder, bench.level
+        )
         if not report.passed:
             raise report.findings[0].refusal()
         for seed, value in theirs.items():

@@ -1,0 +1,69 @@
+"""What the walls cost: a job that does nothing at each level, and a pocket trial's time beyond training and scoring.
+
+.venv/bin/python -m dev.benchmarks.walls jobs          # seconds a job, by level, beside none
+.venv/bin/python -m dev.benchmarks.walls trials RUN    # of a run in trials/: all else over what is measured
+"""
+
+import sqlite3
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import typer
+
+from preflight.sandbox import Job, Limits, run, wipe_shared_state
+from preflight.sandbox.isolation import available_levels
+
+app = typer.Typer(help=__doc__)
+JOBS = 15
+MEASURED = (
+    "train_setup_seconds",
+    "train_wall_seconds",
+    "load_wall_seconds",
+    "score_wall_seconds",
+    "proof_wall_seconds",
+)
+
+
+@app.command()
+def jobs() -> None:
+    """Median, least and most of JOBS jobs that import nothing, levels in turn; then a wipe."""
+    seconds: dict[str, list[float]] = {level: [] for level in available_levels()}
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(-1, JOBS):  # the first of each pays for the image
+            for level, taken in seconds.items():
+                started = time.monotonic()
+                command = (sys.executable, "-I", "-S", "-c", "pass")
+                outcome = run(Job(command, Path(folder) / f"{level}{number}", Limits(60, 60), level=level))
+                assert outcome.ok, outcome
+                taken += [time.monotonic() - started] if number >= 0 else []
+    none = statistics.median(seconds["none"])
+    print("| level | median s | least | most | over none |\n|---|---|---|---|---|")
+    for level, taken in seconds.items():
+        middle = statistics.median(taken)
+        print(f"| {level} | {middle:.3f} | {min(taken):.3f} | {max(taken):.3f} | {middle - none:+.3f} |")
+    started = time.monotonic()
+    wipe_shared_state()
+    print(f"\nA wipe of all shared state: {time.monotonic() - started:.1f} s.")
+
+
+@app.command()
+def trials(name: str, root: Path = Path()) -> None:
+    """Each trial that was measured: all its stages over training, scoring and proof of what it measured itself."""
+    with sqlite3.connect(root / "trials" / name / "ledger.sqlite") as ledger:
+        parts = " + ".join(f"json_extract(measured, '$.{part}')" for part in MEASURED)
+        sums = ledger.execute(
+            f"SELECT COALESCE(fresh_for, trial), COUNT(*), SUM({parts}) FROM measurements GROUP BY 1 ORDER BY 1"
+        ).fetchall()
+        print("| trial | measurements | training and scoring s | all stages s | beyond |\n|---|---|---|---|---|")
+        for trial, count, measured in sums:
+            query = "SELECT SUM(seconds) FROM stages WHERE trial = ?"
+            query += " AND stage NOT LIKE 'preflight: %' AND stage != 'propose'"
+            (whole,) = ledger.execute(query, (trial,)).fetchone()
+            print(f"| {trial} | {count} | {measured:.1f} | {whole:.1f} | {whole / measured - 1:.0%} |")
+
+
+if __name__ == "__main__":
+    app()
