@@ -14,9 +14,13 @@ from pathlib import Path
 PACKAGES = ("torch", "numpy", "zstandard", "sentencepiece", "brotli", "triton", "flash-attn", "flash-attn-3")
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3", "site-packages", "pip"}
 HEADERS = Path("/usr/include")
-PROGRAMS = ("sh", "gcc", "g++", "cc", "c++", "as", "ld", "ldconfig")  # torch.compile and Triton build with them
+# torch.compile and Triton build with them
+PROGRAMS = ("sh", "gcc", "g++", "cc", "c++", "as", "ld", "objcopy", "ldconfig", "openssl")
 COMPILED_WITH = ("cc1", "cc1plus", "collect2", "lto-wrapper", "liblto_plugin.so")
-LINKED_WITH = ("crt1.o", "crti.o", "crtn.o", "libc.so", "libc_nonshared.a", "libm.so", "libmvec.so.1", "libgomp.so.1")
+LINKED_WITH = (
+    *("crt1.o", "crti.o", "crtn.o", "libc.so", "libc_nonshared.a", "libm.so", "libmvec.so.1", "libgomp.so.1"),
+    *("libpthread.a", "libpthread.so", "libdl.a", "libdl.so", "librt.a", "libutil.a", "libstdc++.so"),
+)
 DRIVER = re.compile(r"lib(cuda|nvidia-|nvcuvid|cudadebugger)")
 FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/hosts", "/etc/nsswitch.conf")
 PROCESSORS = Path("/sys/devices/system/cpu")
@@ -42,7 +46,7 @@ def by_path() -> list[str]:
 def fill(made: Path) -> None:
     """Copy all of it below a folder."""
     copied: set[Path] = set()
-    for source in sources():
+    for source in sorted(sources(), key=Path.is_file):  # folders first: a link that is there already would stop one
         _copy(source, made, copied)
     for fact in (file for path in processors() for file in (path.rglob("*") if path.is_dir() else [path])):
         if fact.is_file() and os.access(fact, os.R_OK):
@@ -58,10 +62,10 @@ def _copy(source: Path, root: Path, copied: set[Path]) -> None:
         walked /= part
         if walked.is_symlink():  # never written through: an absolute one would lead out of `root`
             link = root / str(walked).lstrip("/")
-            if walked not in copied:
-                copied.add(walked)
+            if walked not in copied and not link.is_symlink():  # it may have come with its folder
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(walked.readlink())
+            copied.add(walked)
             target = Path(os.path.normpath(walked.parent / walked.readlink()))
             return _copy(target / source.relative_to(walked), root, copied)
     if source in copied:

@@ -106,7 +106,6 @@ DOORS = {
     "fanotify": lambda: call(300, 0x200, 0),
     "dnotify": lambda: fcntl.fcntl(os.open(INPUT, os.O_RDONLY), fcntl.F_NOTIFY, fcntl.DN_ACCESS),
     "lease": lease,
-    "flock on an input": lambda: fcntl.flock(shard(), fcntl.LOCK_SH),
     "lock on an input": lambda: lock(fcntl.F_SETLK),
     "lock of an open file on an input": lambda: lock(37),
     "a look at locks": lambda: lock(fcntl.F_GETLK),
