@@ -30,6 +30,7 @@ from preflight.sandbox.image_files import by_path, fill, package_folders, total_
 ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 STAMP = "complete"
+AHEAD_NS = 3_600 * 10**9
 STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 12 * 3_600.0  # from then on an image of other packages is cleared away
 
 
@@ -173,12 +174,12 @@ def _use(made: Path) -> None:
 
 
 def _settle_times(root: Path) -> None:
-    """Access times of now: none is renewed for a day (mount option relatime), so that no reader leaves one."""
-    now = time.time_ns()
+    """Access times ahead of all others: none is renewed for a day (option relatime), so that no reader leaves one."""
+    later = time.time_ns() + AHEAD_NS  # than the change that setting it is: else the next reader would renew it
     for place, folders, files in os.walk(root):
         for path in (place, *(f"{place}/{name}" for name in (*folders, *files))):
             info = os.lstat(path)
-            os.utime(path, ns=(now, info.st_mtime_ns), follow_symlinks=False)
+            os.utime(path, ns=(later, info.st_mtime_ns), follow_symlinks=False)
             if not stat.S_ISLNK(info.st_mode) and info.st_mode & 0o044 != 0o044:  # made under a umask of the person's
                 Path(path).chmod(info.st_mode | 0o444 | (0o111 if stat.S_ISDIR(info.st_mode) else 0))
     os.utime(root / STAMP)
