@@ -140,7 +140,7 @@ DOORS = {
     "processors of an outsider": lambda: cpu_of(OUTSIDER),
     "disk priority of an outsider": lambda: call(251, 1, OUTSIDER, call(252, 1, OUTSIDER)),
     "limits of an outsider": lambda: resource.prlimit(OUTSIDER, resource.RLIMIT_NOFILE),
-    "an outsider's folder in /proc": lambda: os.stat(f"/proc/{OUTSIDER}/root/etc"),
+    "an outsider's folder in /proc": lambda: os.stat(os.path.join(f"/proc/{OUTSIDER}", "root", "etc")),
 }
 signal.signal(signal.SIGIO, signal.SIG_IGN)  # what leases and watches send
 PAGE = mmap.mmap(-1, 4096)
