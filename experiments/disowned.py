@@ -1,7 +1,8 @@
 """What was found out later: incumbents that ended as dishonest, and all that was judged against them.
 
 A settled row is never written again. What is known about it now is laid over it whenever it is read, so that no reader
-has to ask: the incumbent itself reads as `dishonest`, what was measured against its numbers as `unjudged`.
+has to ask: the incumbent itself reads as `dishonest`, what was measured against its numbers as `unjudged`, and neither
+has a value.
 """
 
 import sqlite3
@@ -9,6 +10,7 @@ from typing import Any
 
 from experiments.state import State
 
+VALUELESS = {"val_bpb": None, "delta_bpb": None}
 MEASURED = (State.KEPT, State.REVERTED, State.DISCARDED)  # the states that an incumbent's numbers decide
 
 
@@ -24,8 +26,8 @@ def as_known_now(row: dict[str, Any], found: dict[str, tuple[int, str]]) -> dict
         return row
     was = f"it was {row['state']}: {row['detail']}"
     if own := found.get(str(row["commit_id"])):
-        return {**row, "state": State.DISHONEST.value, "val_bpb": None, "delta_bpb": None, "detail": f"{own[1]}; {was}"}
+        return {**row, **VALUELESS, "state": State.DISHONEST.value, "detail": f"{own[1]}; {was}"}
     if parents := found.get(str(row["parent"])):
         told = f"judged against trial {parents[0]:04d}, which ended as dishonest; {was}"
-        return {**row, "state": State.UNJUDGED.value, "delta_bpb": None, "detail": told}
+        return {**row, **VALUELESS, "state": State.UNJUDGED.value, "detail": told}
     return row

@@ -93,9 +93,8 @@ def test_a_question_and_its_row(model, asker, view):
     assert call.thinking_tokens > 0
     assert call.output_tokens > call.thinking_tokens
     price = PRICES[MODEL]
-    expected = (
-        call.fresh_tokens * price.input + call.write_5m_tokens * price.write_5m + call.output_tokens * price.output
-    )
+    written = call.write_5m_tokens * price.write_5m + call.write_1h_tokens * price.write_1h
+    expected = call.fresh_tokens * price.input + written + call.output_tokens * price.output
     assert call.dollars == pytest.approx(expected / 1e6)
     assert call.dollars < call.reserved_dollars
 
