@@ -3,7 +3,7 @@
 Jobs must share nothing that one can mark and another read. Files on a disk have a page cache that can be evicted, a
 cache of names that were looked up in vain, access times. Files of a tmpfs have none of these: all pages are resident,
 no failed look-up is remembered, and what else an inode carries (hints, locks, flags) the system call filter keeps
-out of reach (preflight/sandbox/seccomp.py). dev/benchmarks/channels.md has what is left, in bits.
+out of reach (preflight/sandbox/seccomp.py). preflight/sandbox/residue.py has what is left, in bits.
 """
 
 import contextlib
