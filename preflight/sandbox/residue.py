@@ -15,8 +15,8 @@ from preflight.sandbox.image import folder, in_memory
 
 GOAL_BITS = 1_000.0
 # Provisional, until the table is made again on a quiet machine: tests/preflight/test_attacks.py finds none of the
-# channels of dev/benchmarks/channels_before.md open in a namespace, where counters of a few bits each are left. At `landlock`
-# names looked up in vain in folders that anybody may walk pass by the time it takes; a million would fit.
+# channels of dev/benchmarks/channels_before.md open in a namespace, where counters of a few bits each are left. At
+# `landlock` names looked up in vain in folders that anybody may walk pass by timing; a million would fit.
 BITS = {"namespace": 100.0, "landlock": 1_100_000.0, "none": inf}
 
 
