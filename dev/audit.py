@@ -8,13 +8,12 @@ The reasons there are written by hand; a system call's is its place in preflight
 import json
 import os
 import platform
-import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from dev.hostile import STRANGER, Act, own_folder, play, play_as
+from dev.hostile import STRANGER, Act, perform, scene
 from preflight.sandbox import seccomp
 from preflight.sandbox.isolation import available_levels
 
@@ -35,16 +34,9 @@ def views() -> list[tuple[str, str, int, int]]:
 
 def audit(level: str, uid: int, ranks: int) -> dict[str, list[str]]:
     """What a job of this level, person and number of ranks found, by kind."""
-    folder = own_folder(uid)
-    try:
-        (folder / "view").mkdir()
-        (folder / "view" / "shard").write_bytes(bytes(5_000))
-        for path in (folder / "view", folder / "view" / "shard"):
-            os.chown(path, uid, uid)
+    with scene(uid) as folder:
         act = Act(PROGRAM.read_text(), inputs={"view": str(folder / "view")}, ranks=ranks)
-        (done,) = play([act], folder, level) if uid == os.geteuid() else play_as(uid, [act], folder, level)
-    finally:
-        subprocess.run(["rm", "-rf", str(folder)], check=True)
+        (done,) = perform(uid, level, folder, act)
     if not done.said:
         raise SystemExit(f"got no list from the job, but {done}")
     return {kind: sorted({named(kind, str(thing)) for thing in things}) for kind, things in done.said.items()}

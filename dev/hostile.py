@@ -6,12 +6,13 @@ A program is a Python source; `{in}/name` in it is where its input `name` lies. 
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,35 @@ def own_folder(uid: int) -> Path:
     if uid != os.geteuid():
         os.chown(folder, uid, uid)
     return folder
+
+
+@contextmanager
+def scene(uid: int) -> Iterator[Path]:
+    """The same with one input, view/shard, while the context lasts."""
+    folder = own_folder(uid)
+    try:
+        (folder / "view").mkdir()
+        (folder / "view" / "shard").write_bytes(bytes(5_000))
+        for path in (folder / "view", folder / "view" / "shard"):
+            os.chown(path, uid, uid)
+        yield folder
+    finally:
+        subprocess.run(["rm", "-rf", str(folder)], check=True)
+
+
+def perform(uid: int, level: str, folder: Path, *acts: Act) -> list[End]:
+    """The acts as that person, in a process of their own if it is another."""
+    return play(acts, folder, level) if uid == os.geteuid() else play_as(uid, acts, folder, level)
+
+
+def no_such_person(uid: int) -> str:
+    """Why nobody can be that person here; empty if somebody can."""
+    if uid == os.geteuid():
+        return ""
+    if missing := [name for name in ("unshare", "setpriv", "mount") if not shutil.which(name)]:
+        return f"{', '.join(missing)} of util-linux is needed to be another person"
+    failed = subprocess.run([*as_person(uid), "true"], capture_output=True).returncode
+    return f"root may not become uid {uid} here: no mount namespace for its Python" if failed else ""
 
 
 if __name__ == "__main__":

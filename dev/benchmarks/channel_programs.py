@@ -41,6 +41,7 @@ def opened(count=N):
 def meet(slot):
     if START + (slot + 1) * SLOT < time.time():
         raise OSError("too late")
+    # a channel of time: both sides act in the same slot of the clock
     while START + slot * SLOT - time.time() > 0.0005:
         time.sleep(max(0, START + slot * SLOT - time.time() - 0.0004))
 def clocked(act, things):

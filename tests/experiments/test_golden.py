@@ -1,7 +1,5 @@
 """Golden losses come from inside the walls: what a tree trains there reaches nothing of the person's."""
 
-import os
-
 import pytest
 from support import ROOT
 
@@ -42,7 +40,6 @@ def test_a_tree_is_trained_where_it_can_read_nothing(level, tmp_path):
             assert golden.losses("tiny") == [1.0]
 
 
-@pytest.mark.skipif(not os.access(ROOT / "README.md", os.R_OK), reason="needs a file to read")
 def test_without_walls_the_same_tree_reads_it():
     with prepared(peeking(ROOT / "README.md"), "none") as golden, pytest.raises(Refused, match="the secret was read"):
         golden.losses("tiny")

@@ -110,4 +110,4 @@ def names():
 tell(0)
 while held <= MOST:
     tell(globals()[WAY]())
-time.sleep(0.3)
+time.sleep(0.3)  # what it holds is held for three looks of the supervisor: an attack, no wait of a test
