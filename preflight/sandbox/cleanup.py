@@ -1,5 +1,6 @@
 """What jobs leave behind: their folders, and after a crash of the harness, processes that still run in them."""
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -25,7 +26,15 @@ def clear(folder: Path) -> None:
             folders.clear()
             _wait(Path(path) / LOCK_NAME)
             process_tree.end_marked(marker(Path(path)))  # a supervisor that was killed too leaves these
+            _discard_workspace(Path(path) / LOCK_NAME)
     discard(folder)
+
+
+def _discard_workspace(lock: Path) -> None:
+    """The folder that a job saw, by what its harness wrote down; no candidate can write there."""
+    with contextlib.suppress(OSError):
+        if (workspace := Path(lock.read_text())).name.startswith(WORKSPACE):
+            discard(workspace)
 
 
 def _wait(lock: Path) -> None:

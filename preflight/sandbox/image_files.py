@@ -11,6 +11,8 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from preflight.sandbox import kernel_facts
+
 PACKAGES = ("torch", "numpy", "zstandard", "sentencepiece", "brotli", "triton", "flash-attn", "flash-attn-3")
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "ensurepip", "turtledemo", "lib2to3", "site-packages", "pip"}
 HEADERS = Path("/usr/include")
@@ -23,7 +25,6 @@ LINKED_WITH = (
 )
 DRIVER = re.compile(r"lib(cuda|nvidia-|nvcuvid|cudadebugger)")
 FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/hosts", "/etc/nsswitch.conf")
-PROCESSORS = Path("/sys/devices/system/cpu")
 SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
 
 
@@ -48,11 +49,7 @@ def fill(made: Path) -> None:
     copied: set[Path] = set()
     for source in sorted(sources(), key=Path.is_file):  # folders first: a link that is there already would stop one
         _copy(source, made, copied)
-    for fact in (file for path in processors() for file in (path.rglob("*") if path.is_dir() else [path])):
-        if fact.is_file() and os.access(fact, os.R_OK):
-            target = made / str(fact).lstrip("/")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(fact.read_bytes())
+    kernel_facts.copy(made)
 
 
 def _copy(source: Path, root: Path, copied: set[Path]) -> None:
@@ -87,7 +84,8 @@ def _left_out(_: str, names: list[str]) -> list[str]:
 def _python() -> Iterator[Path]:
     yield Path(sys.executable)
     for prefix in {Path(sys.prefix), Path(sys.base_prefix)}:
-        yield from [prefix / "pyvenv.cfg", *prefix.glob("lib/libpython*")]
+        conda = (prefix / "conda-meta").exists()  # what its packages load, MKL at run time, lies beside them
+        yield from [prefix / "pyvenv.cfg", *prefix.glob("lib/*.so*" if conda else "lib/libpython*")]
         yield from prefix.glob("bin/python*")
     yield Path(sysconfig.get_path("stdlib"))
     yield Path(sysconfig.get_path("platstdlib"))
@@ -110,6 +108,7 @@ def _packages() -> Iterator[Path]:
             re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in package.requires or () if "extra ==" not in text
         ]
         tops = {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}
+        tops |= set() if tops else set((package.read_text("top_level.txt") or name).split())  # Debian lists no files
         yield from (Path(str(package.locate_file(top))) for top in sorted(tops))
 
 
@@ -151,12 +150,6 @@ def _libraries(paths: Iterable[Path]) -> list[Path]:
         if DRIVER.match(line.strip()):
             found.add(Path(line.partition("=>")[2].strip()))
     return sorted(path for path in found if not any(path.is_relative_to(folder) for folder in folders))
-
-
-def processors() -> list[Path]:
-    """What the kernel says of processors and their caches and does not change from moment to moment."""
-    patterns = ("online", "possible", "present", "kernel_max", "cpu[0-9]*/topology", "cpu[0-9]*/cache")
-    return sorted(path for pattern in patterns for path in PROCESSORS.glob(pattern))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -23,7 +23,7 @@ from preflight.sandbox.seccomp import Needs
 from preflight.sandbox.view import MEMORY_FOLDERS, START, View, places
 
 LEVELS = ("namespace", "landlock", "none")
-SIGNALS_SINCE = 6  # Landlock's version that keeps signals in the job
+PORTS_SINCE, SIGNALS_SINCE = 4, 6  # Landlock's versions that know ports, and that keep signals in the job
 OPEN_FILES = 1024
 
 
@@ -56,6 +56,8 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
     if level not in LEVELS:
         raise SandboxError(f"unknown sandbox level {level!r}; expected one of {', '.join(LEVELS)}")
     user = (1 << 30) + randbits(28) if os.geteuid() == 0 and level != "none" and not view.needs.proposer else None
+    if level == "landlock" and view.needs.ranks:
+        _require_walls_between_ranks(user)
     if level != "namespace":
         _lay_out(view, user)
     if level == "none":
@@ -90,6 +92,13 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
     return Isolated(outer, used.python_environment(), (handle,), user)
 
 
+def _require_walls_between_ranks(user: int | None) -> None:
+    """Several ranks need sockets and signals, which older kernels cannot keep to the job."""
+    needed = SIGNALS_SINCE if user is None else PORTS_SINCE
+    if (found := landlock.abi()) < needed:
+        raise SandboxError(f"got Landlock {found}, expected {needed} or newer for several ranks; or install bubblewrap")
+
+
 def clean_environment(temporary: str) -> dict[str, str]:
     """All of the environment that a candidate gets: nothing is passed on, every cache is its own."""
     return {
@@ -119,6 +128,7 @@ def _lay_out(view: View, user: int | None) -> None:
     """Copies of the inputs and the job's own folders, where no mount can show them."""
     inputs = view.workspace / "in"
     inputs.mkdir()
+    inputs.chmod(0o755)
     for name, path in view.inputs.items():
         if path.is_dir():
             (inputs / name).symlink_to(path)

@@ -13,13 +13,13 @@ from preflight.sandbox.view import (
     MEMORY_FOLDERS,
     OUT,
     START,
+    STAYS_FOR_GPUS,
     WIRE,
     View,
     gpu_devices,
     interpreter_folders,
 )
 
-STAYS_FOR_GPUS = ("driver", "devices", "meminfo")
 STAYS_FOR_PROPOSERS = ("sys", "stat", "uptime", "loadavg", "version", "meminfo", "cpuinfo", "filesystems")
 
 
@@ -40,17 +40,16 @@ def mounts(view: View) -> tuple[list[str], list[int]]:
     arguments: list[str] = _image_root(view.image) if view.image else _host_root()
     arguments += ["--proc", "/proc"]
     arguments += _hidden_kernel_files(needs, descriptors)
-    if needs.gpu or needs.proposer:  # over the still copy in the image
+    if needs.proposer:
         arguments += ["--ro-bind-try", "/sys", "/sys"]
     arguments += ["--dev", "/dev"]
     for device in gpu_devices() if needs.gpu else ():
         arguments += ["--dev-bind", device, device]
     for place in MEMORY_FOLDERS:
         arguments += ["--perms", "1777", "--size", str(view.temporary_bytes), "--tmpfs", place]
-    for shown in (
-        (*map(str, view.host_paths), *interpreter_folders()) if needs.proposer else ()
-    ):  # one may be below /tmp
-        arguments += ["--ro-bind", shown, shown]
+    if needs.proposer:
+        for shown in (*map(str, view.host_paths), *interpreter_folders()):  # after /tmp: one may be below it
+            arguments += ["--ro-bind", shown, shown]
     arguments += ["--remount-ro", "/dev", "--dir", "/job", "--dir", IN]
     files = {START: Path(landlock.__file__), **{f"{IN}/{name}": path for name, path in view.inputs.items()}}
     for place, path in files.items():

@@ -3,8 +3,16 @@
 from collections.abc import Mapping
 
 from preflight.sandbox import landlock, ports
-from preflight.sandbox.image_files import processors
-from preflight.sandbox.view import HOST_FACTS, HOST_SYSTEM, MEMORY_FOLDERS, View, gpu_devices, interpreter_folders
+from preflight.sandbox.kernel_facts import processor_folders
+from preflight.sandbox.view import (
+    HOST_FACTS,
+    HOST_SYSTEM,
+    MEMORY_FOLDERS,
+    STAYS_FOR_GPUS,
+    View,
+    gpu_devices,
+    interpreter_folders,
+)
 
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom")
 COPIED_FACTS = ("/proc/cpuinfo", "/proc/meminfo")  # still copies in a namespace
@@ -24,7 +32,7 @@ def rules(view: View, level: str, at: Mapping[str, str]) -> Rules | None:
     if view.image is None or not landlock.abi():
         return None
     read = [f"/{path.name}" for path in sorted(view.image.root.iterdir()) if path.is_dir()]
-    read += ["/job", "/sys", *PROCESS_FACTS, *COPIED_FACTS, *(GPU_FACTS if view.needs.gpu else ())]
+    read += ["/job", *PROCESS_FACTS, *COPIED_FACTS, *(f"/proc/{name}" for name in STAYS_FOR_GPUS if view.needs.gpu)]
     return {"read": read, "write": [at["out"], *MEMORY_FOLDERS, "/dev"], "connect": []}
 
 
@@ -39,7 +47,7 @@ def _candidate(view: View, at: Mapping[str, str]) -> Rules:
     assert view.image is not None
     read = [str(view.image.root), *view.image.loaded_by_path(), *PROCESS_FACTS, "/proc/cpuinfo", at["in"]]
     read += [str(path) for path in view.inputs.values() if path.is_dir()]
-    read += NETWORK_FACTS if needs.ranks else map(str, processors())
+    read += NETWORK_FACTS if needs.ranks else map(str, processor_folders())
     read += GPU_FACTS if needs.gpu else ()
     write = [at["out"], str(view.workspace / "scratch"), *DEVICES, *(gpu_devices() if needs.gpu else ())]
     connect = [*ports.free(), *filter(None, [view.referee_port])] if needs.ranks else None

@@ -22,7 +22,7 @@ O_DIRECT = {"x86_64": 0x4000, "aarch64": 0x10000}  # reads around the page cache
 EPERM, EACCES, ENOSYS, EOPNOTSUPP = 1, 13, 38, 95
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
-SOCK_STREAM, SOCK_TYPE_MASK, IPPROTO_TCP = 1, 0xF, 6
+SOCK_STREAM, SOCK_TYPE_MASK, IPPROTO_TCP, MSG_FASTOPEN = 1, 0xF, 6, 0x20000000
 SIGCHLD = 17
 NEW_NAMESPACES, CLONE_PARENT, CLONE_PIDFD = 0x7E020000, 0x8000, 0x1000
 COUNTED_SOCKETS = (57, 71, 77)  # SO_COOKIE, SO_NETNS_COOKIE, SO_PEERPIDFD: numbers that count for the whole machine
@@ -75,7 +75,7 @@ def program(needs: Needs) -> bytes:
     checked = _by_argument(machine, needs)
     groups = {"every"} | ({"ranks", "proposer"} if needs.proposer else {"ranks"} if needs.ranks else set())
     allowed = {name for name, row in _table().items() if row["who"] in groups}
-    allowed |= set(FOR_GPUS) | {"sendmsg", "recvmsg", "bind", "listen", "accept4"} if needs.gpu else set()
+    allowed |= set(FOR_GPUS) | {"recvmsg", "bind", "listen", "accept4"} if needs.gpu else set()
     allowed -= set() if needs.own_signals else set(SIGNALS)
     for name in [*checked, *sorted(allowed - checked.keys())]:
         if (number := calls.get(name)) is not None:
@@ -98,7 +98,7 @@ def _table() -> dict[str, dict[str, str]]:
 
 def _by_argument(machine: str, needs: Needs) -> dict[str, Steps]:
     """Calls with two faces, each with the steps that decide it."""
-    direct = O_DIRECT[machine]
+    direct, messages = O_DIRECT[machine], needs.ranks or needs.gpu
     more = FOR_PROPOSERS["prctl"] if needs.proposer else ()
     found = {
         "open": _without(1, direct),
@@ -113,13 +113,16 @@ def _by_argument(machine: str, needs: Needs) -> dict[str, Steps]:
         "preadv2": _one_of(5, (0,), ENOSYS),
         "pwritev2": _one_of(5, (0,), ENOSYS),
         "socket": _sockets(needs),
-        "socketpair": _one_of(0, (AF_UNIX,)) if needs.ranks or needs.proposer or needs.gpu else _refuse(EPERM),
+        # Descriptors that are under way in one hold files that no look finds: only where the kernel itself counts
+        "socketpair": _one_of(0, (AF_UNIX,)) if needs.proposer or (messages and needs.own_network) else _refuse(EPERM),
+        "sendto": _without(3, MSG_FASTOPEN),  # connects without asking Landlock
+        "sendmsg": _without(2, MSG_FASTOPEN) if messages or needs.proposer else _refuse(EPERM),
         "mbind": _one_of(5, (0,)),
         "get_mempolicy": _one_of(4, (0,)),
     }
     if needs.proposer:
         by_argument = {name for name, row in _table().items() if row["who"] == "by argument"}
-        stay = ("clone", "clone3", "prctl", "prlimit64", "socket", "socketpair")
+        stay = ("clone", "clone3", "prctl", "prlimit64", "socket", "socketpair", "sendto", "sendmsg")
         return {name: found[name] if name in stay else [(RETURN, 0, 0, ALLOW)] for name in by_argument}
     found["fcntl"] = _fcntl(direct)
     found["ioctl"] = _ioctl(needs.gpu)

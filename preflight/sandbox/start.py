@@ -21,7 +21,7 @@ from preflight.sandbox.landlock import CONVERSATION
 from preflight.sandbox.page_cache import read_all_into_memory
 from preflight.sandbox.seccomp import Needs
 from preflight.sandbox.view import View, gpu_devices, places
-from preflight.sandbox.workspace import make_workspace
+from preflight.sandbox.workspace import make_workspace, readable
 
 SOCKET_NAME = "socket"
 RELEASED = "train"  # the folder that appears in the view when the clock starts
@@ -91,6 +91,7 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
             read_all_into_memory(tuple(used.loaded_by_path()))
         workspace = make_workspace(job)
         held.callback(discard, workspace)
+        (job.folder / LOCK_NAME).write_text(str(workspace))  # for who finds it after a crash
         with _connected(job, workspace, converse) as (ours, theirs, address):
             process = _started(job, workspace, used, theirs, address)
         running = Running(job, process, ours)
@@ -169,6 +170,7 @@ def _listen(job: Job, workspace: Path) -> tuple[socket.socket, str]:
         listener = socket.create_server(("127.0.0.1", 0), backlog=1)
         return listener, f"tcp:{listener.getsockname()[1]}"
     (workspace / "wire").mkdir()
+    readable(workspace / "wire")
     handle = os.open(workspace / "wire", os.O_PATH | os.O_DIRECTORY)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
@@ -190,7 +192,7 @@ def _orders(
     inputs = dict(job.inputs)
     for name, path in job.inputs.items():
         if path.is_dir():  # a folder that two jobs were shown would remember what was looked up in vain
-            inputs[name] = shutil.copytree(path, workspace / name)
+            inputs[name] = readable(shutil.copytree(path, workspace / name))
     target = workspace / job.release[1] / RELEASED if job.release else None
     needs = Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace")
     view = View(

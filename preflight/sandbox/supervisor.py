@@ -62,7 +62,7 @@ class Supervisor:
         libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         signal.signal(signal.SIGTERM, _raise_stop)
-        lock = Path(self.job["lock"]).open("w")  # noqa: SIM115 held until this process ends, however it ends
+        lock = Path(self.job["lock"]).open("r+")  # noqa: SIM115 held until this process ends, however it ends
         fcntl.flock(lock, fcntl.LOCK_EX)
         status: int | None = None
         cpu = 0.0

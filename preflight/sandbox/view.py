@@ -11,6 +11,7 @@ from preflight.sandbox.seccomp import Needs
 # In a namespace every job finds its things at the same places
 OUT, IN, WIRE, START = "/job/out", "/job/in", "/job/wire", "/job/start.py"
 MEMORY_FOLDERS = ("/tmp", "/dev/shm")
+STAYS_FOR_GPUS = ("driver", "devices")  # of /proc: the driver's version, and the numbers of its devices
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
 NAMES = ("localtime", "hosts", "nsswitch.conf", "resolv.conf", "ssl", "ca-certificates", "pki")
 HOST_FACTS = tuple(f"/etc/{name}" for name in NAMES)

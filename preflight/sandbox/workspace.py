@@ -41,3 +41,11 @@ def _require_room(job: Job, workspace: Path) -> None:
         raise SandboxError(
             f"got {free:,} bytes free in {workspace.parent}, a job may write {needed:,}; free some space"
         )
+
+
+def readable(folder: Path) -> Path:
+    """The folder, with all below it, for every user: the person's umask and modes are not meant for a job's own."""
+    for path in (folder, *folder.rglob("*")):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
+    return folder

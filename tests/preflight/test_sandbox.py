@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,8 +12,8 @@ import pytest
 from support import ROOT
 
 from data.errors import Refused
-from preflight.sandbox import Job, Limits, process_tree, run, start, take
-from preflight.sandbox.cleanup import discard, marker
+from preflight.sandbox import Job, Limits, image, process_tree, run, start, take
+from preflight.sandbox.cleanup import LOCK_NAME, clear, discard, marker
 from preflight.sandbox.isolation import available_levels
 
 LEVELS = [level for level in available_levels() if level != "none"]
@@ -419,3 +420,113 @@ def test_discard_removes_what_recursion_cannot(tmp_path):
     subprocess.run([sys.executable, "-c", source], cwd=folder, check=True)
     discard(folder)
     assert not folder.exists()
+
+
+ODD = {
+    "a folder in place of a file that is followed": "os.mkdir('followed'); time.sleep(2)",
+    "a file that nobody may read": "os.umask(0o777); os.close(os.open('shut', os.O_CREAT | os.O_WRONLY, 0))",
+    "a hole as large as the disk": "open('hole', 'wb').truncate(1 << 30)",
+    "closed streams": "os.close(1); os.close(2); time.sleep(1)",
+    "many names": "[open(f'n{i}', 'w').close() for i in range(1000)]",
+    "a name that is no text": "open(b'\\xff\\xfe', 'w').close()",
+}
+
+
+@walls
+@pytest.mark.parametrize("name", ODD)
+def test_nothing_odd_in_out_ends_the_supervisor(tmp_path, level, name):
+    job = program(tmp_path, level, f"import os, time\n{ODD[name]}", follow=("followed",))
+    with start(job) as running:
+        if running.settle(1.5) is None:  # looked at fifteen times by now
+            assert len(list(Path(f"/proc/{running.process.pid}/fd").iterdir())) < 25
+        outcome = running.wait()
+    assert outcome.ok, (outcome, job.log.read_text())
+    assert sum(512 * path.stat().st_blocks for path in job.out.iterdir()) < 1 << 20  # a hole stays in the sandbox
+
+
+@walls
+def test_a_strict_umask_hides_nothing_from_a_job(tmp_path, level):
+    source = "import json, sys; print(json.dumps(open(sys.argv[1] + '/view/shard').read()))"
+    before = os.umask(0o077)
+    try:
+        (tmp_path / "view").mkdir()
+        (tmp_path / "view" / "shard").write_text("mine")
+        assert printed(program(tmp_path, level, source, inputs={"view": tmp_path / "view"})) == "mine"
+    finally:
+        os.umask(before)
+
+
+@walls
+def test_shards_that_only_their_owner_reads_are_copied(tmp_path, level):
+    (tmp_path / "view").mkdir()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.bin").write_text("tokens")
+    (tmp_path / "shards" / "a.bin").chmod(0o600)
+    source = """
+import json, os, sys, time
+open("ready", "w")
+while not os.path.exists(sys.argv[1] + "/view/train"):
+    time.sleep(0.01)
+print(json.dumps(open(sys.argv[1] + "/view/train/a.bin").read()))
+"""
+    job = program(tmp_path, level, source, inputs={"view": tmp_path / "view"}, release=(tmp_path / "shards", "view"))
+    assert printed(job) == "tokens"
+    assert (tmp_path / "shards" / "a.bin").stat().st_mode & 0o777 == 0o600
+
+
+@walls
+def test_what_a_killed_harness_and_supervisor_leave_is_cleared(tmp_path, level):
+    (tmp_path / "view").mkdir()
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.bin").write_text("tokens")
+    source = "import time; open('alive', 'w').write('x'); time.sleep(60)"
+    folder = tmp_path / "jobs" / "job"
+    runner = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom pathlib import Path\nfrom preflight.sandbox import *\n"
+        f"job = Job((sys.executable, '-c', {source!r}), Path({str(folder)!r}), Limits(60, 60), follow=('alive',), "
+        f"inputs={{'view': Path({str(tmp_path / 'view')!r})}}, release=(Path({str(tmp_path / 'shards')!r}), 'view'), "
+        f"level={level!r})\nwith start(job) as running:\n    print(running.process.pid, flush=True)\n    running.wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", runner], stdout=subprocess.PIPE, text=True) as harness:
+        supervisor = int(harness.stdout.readline())
+        deadline = time.monotonic() + 60
+        while not (folder / "out" / "alive").exists():
+            assert time.monotonic() < deadline
+        workspace = Path((folder / LOCK_NAME).read_text())
+        assert workspace.is_dir()
+        os.kill(supervisor, signal.SIGKILL)
+        harness.kill()
+    clear(tmp_path / "jobs")
+    assert not workspace.exists()
+    assert not (tmp_path / "jobs").exists()
+
+
+def test_a_wipe_leaves_one_image_and_needs_room_for_two(tmp_path):
+    with image.lease() as old:
+        before = {path.stat().st_ino for path in old.root.iterdir()}
+        image.wipe()
+        assert old.root.exists()  # a job runs from it
+    image.wipe()
+    with image.lease() as new:
+        assert not before & {path.stat().st_ino for path in new.root.iterdir()}
+        assert not old.root.exists()
+        copies = [path for path in new.root.parent.glob(f"{new.root.name.partition('-')[0]}-*") if path.is_dir()]
+        assert copies == [new.root]
+
+
+@pytest.mark.slow
+def test_no_room_for_a_second_image_is_said_in_a_line(tmp_path):
+    """In a /dev/shm that holds one and a half."""
+    if "namespace" not in LEVELS:
+        pytest.skip("bubblewrap is needed to have a small /dev/shm")
+    size = sum(path.lstat().st_size for path in image.image().root.rglob("*") if path.is_file())
+    source = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom data.errors import SandboxError\n"
+        "from preflight.sandbox import image\nimage.image()\n"
+        "try:\n    image.wipe()\nexcept SandboxError as error:\n    print(error)\nprint(image.image().root.exists())"
+    )
+    command = ["bwrap", "--dev-bind", "/", "/", "--size", str(int(1.6 * size)), "--tmpfs", "/dev/shm", "--"]
+    done = subprocess.run([*command, sys.executable, "-c", source], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "larger" in done.stdout
+    assert done.stdout.endswith("True\n")
