@@ -101,7 +101,7 @@ class Night:
         return found
 
     def _holds_files(self, pid: int) -> bool:
-        """Wardens and candidates have an environment of their own, and files of this night open."""
+        """Supervisors and candidates have an environment of their own, and files of this night open."""
         with contextlib.suppress(OSError):
             places = [*Path(f"/proc/{pid}/fd").iterdir(), Path(f"/proc/{pid}/cwd")]
             return any(place.readlink().is_relative_to(self.root / "trials") for place in places)

@@ -62,9 +62,8 @@ class Needs:
     own_signals: bool = True  # none reaches a process that is not the job's
 
 
-def program(needs: Needs) -> bytes:
-    """The filter for this machine; raises SandboxError on a machine whose numbers are not known."""
-    machine = platform.machine()
+def program(needs: Needs, machine: str = platform.machine()) -> bytes:
+    """The filter for a machine, this one by default; raises SandboxError where its numbers are not known."""
     if machine not in AUDIT_ARCH:
         raise SandboxError(
             f"got a {machine} machine, expected one of {', '.join(AUDIT_ARCH)} for the system call filter"

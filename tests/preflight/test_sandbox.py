@@ -383,7 +383,7 @@ print(json.dumps(done))
 
 
 @walls
-def test_the_warden_cannot_be_harmed_from_inside(tmp_path, level):
+def test_the_supervisor_cannot_be_harmed_from_inside(tmp_path, level):
     source = """
 import os, resource, signal, time
 for pid in {os.getppid(), *range(max(2, os.getpid() - 5), os.getpid())}:

@@ -84,7 +84,7 @@ def cpu_of(pid):
     os.sched_setaffinity(pid, os.sched_getaffinity(pid))
 
 
-OUTSIDER = os.getppid() if "{level}" == "landlock" else {harness}  # there the warden, which lives outside the walls
+OUTSIDER = os.getppid() if "{level}" == "landlock" else {harness}  # there the supervisor, which lives outside the walls
 DOORS = {
     "clone into a user namespace": lambda: forked(56, NEWUSER | SIGCHLD, 0, 0, 0, 0),
     "clone3 into a user namespace": lambda: forked(435, struct.pack("8Q", NEWUSER, 0, 0, 0, 17, 0, 0, 0), 64),
