@@ -13,6 +13,7 @@ from rich.text import Text
 from data.errors import CaddieError
 from experiments import loop
 from experiments.ablation import Ablated, ablate
+from experiments.baseline import baseline, budget
 from experiments.judge import ENDS, rule_named
 from experiments.rejudge import rejudge
 from experiments.replicates import noise_floor
@@ -62,7 +63,7 @@ def command_ablate(
     bench = loop.open_bench(root, run, profile, announce)
     try:
         row = bench.ledger.row(number)
-        limits = loop.budget(bench, loop.baseline(bench))
+        limits = budget(bench, baseline(bench))
         noise, rule = noise_floor(bench.ledger, bench.tier), bench.tier.rule
         for one in ablate(bench, row, limits):
             detectable = rule.detectable(noise, len(one.differences) or None)

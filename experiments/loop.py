@@ -8,30 +8,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus
-from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, Refused, SandboxError
-from experiments import calls, novelty, runners, spending
+from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, SandboxError
+from experiments import calls, runners, spending
 from experiments.asking import PROPOSER_FOLDER, Asker
+from experiments.baseline import baseline, budget
 from experiments.bench import WORK, Bench
-from experiments.comparison import require_seeds_matter
 from experiments.control import baseline_runs
-from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Ledger, Row
-from experiments.measurement import Entry, measure
-from experiments.replicates import new_seeds
 from experiments.session import Session
-from experiments.settle import settle, settle_lost
+from experiments.settle import settle_lost
 from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from experiments.workspace import Workspace
-from preflight import bundle, checks
 from preflight.sandbox import cleanup, residue
 from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line
 
 FAILURES_IN_A_ROW = 3
 UNSAFE = "unsafe"  # a fact of a run whose person said so
-UNTIMED_SLACK, UNTIMED_SECONDS = 2.0, 3.0  # set-up, packing, loading: no training may hide there
 
 
 def open_bench(
@@ -104,63 +99,6 @@ def stopped(bench: Bench) -> None:
     for name in (PROPOSER_FOLDER, WORK):
         cleanup.clear(bench.folder / name)
     calls.settle_lost(bench.ledger)
-
-
-def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
-    """Trial 0 (or a later row after a crash): the tree the run starts from, on seeds enough to see the noise.
-
-    `progress` hears of every seed: none is measured twice because a later one was lost with the machine.
-    """
-    known = [row for row in bench.ledger.rows() if row.state is State.BASELINE]
-    if known:
-        return known[0]
-    start = bench.workspace.best()
-    number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
-    for row in bench.ledger.rows():
-        if row.kind == "baseline" and row.parent == start and not row.state.counts:
-            bench.ledger.hand_over(row.number, number)
-    folder = bench.trial_folder(number)
-    cleanup.discard(folder)
-    try:
-        with bench.stage(number, "the baseline", "preflight"):
-            tree = bench.workspace.read(start)
-            report = checks.run(tree, None, bench.tier.target, bench.corpus, folder, bench.level)
-        if not report.passed:
-            raise report.findings[0].refusal()
-        bench.ledger.update(number, state=State.RUNNING.value)
-        entry = Entry(number, "the baseline", folder / bundle.NAME, UNLIMITED)
-        for tier in [tier for tier in (bench.proxy, bench.tier) if tier]:
-            measured = [one.measured for one in bench.ledger.taken(number) if one.tier == tier.name]
-            for seed in new_seeds(bench.tier.rule.seeds - len(measured)):
-                measured.append(measure(bench, entry, tier, seed))
-                progress()
-        require_seeds_matter(measured)
-    except Exception as error:
-        settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
-        if isinstance(error, Refused):
-            raise CaddieError(f"the baseline cannot run: {error}") from error
-        raise MachineError(f"the baseline could not be measured: {error or type(error).__name__}") from error
-    name = novelty.fingerprint(tree)
-    bench.ledger.update(number, tree=bench.workspace.tree_of(start), fingerprint=name, knobs=report.knobs)
-    return settle(bench, number, None, State.BASELINE, measured)
-
-
-def budget(bench: Bench, start: Row) -> Budget:
-    """CPU seconds per phase: what the baseline needed, times the tier's slack; untimed phases get a looser one."""
-    taken = [one for one in bench.ledger.taken(start.number) if one.tier == bench.tier.name and one.fresh_for is None]
-    measured = [one.measured for one in taken]
-
-    def most(name: str) -> float:
-        return max(float(getattr(one, name)) for one in measured)
-
-    return Budget(
-        train_cpu_seconds=bench.tier.train_cpu_slack * most("train_cpu_seconds"),
-        score_cpu_seconds=bench.tier.score_cpu_slack * most("score_cpu_seconds"),
-        setup_cpu_seconds=UNTIMED_SLACK * most("train_setup_cpu_seconds") + UNTIMED_SECONDS,
-        pack_cpu_seconds=UNTIMED_SLACK * most("pack_cpu_seconds") + UNTIMED_SECONDS,
-        load_cpu_seconds=UNTIMED_SLACK * most("load_cpu_seconds") + UNTIMED_SECONDS,
-        yardstick_seconds=max(measured, key=lambda one: one.train_cpu_seconds).yardstick_seconds,
-    )
 
 
 @dataclass(frozen=True)

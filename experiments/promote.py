@@ -14,11 +14,11 @@ from statistics import fmean
 
 from data.errors import CaddieError, Refused
 from experiments.ablation import ablate, parts
+from experiments.baseline import baseline, budget
 from experiments.bench import Bench
 from experiments.comparison import require_seeds_matter
 from experiments.job import UNLIMITED, Budget, Measured
 from experiments.ledger import Ledger, Row
-from experiments.loop import baseline, budget
 from experiments.measurement import Entry, measure, program_of
 from experiments.replicates import new_seeds
 from experiments.state import State

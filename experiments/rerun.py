@@ -6,9 +6,9 @@ A rerun is a note: it stands in the ledger under a tier of its own and in a git 
 from dataclasses import dataclass, replace
 
 from data.errors import CaddieError
+from experiments.baseline import baseline, budget
 from experiments.bench import Bench
 from experiments.job import Measured
-from experiments.loop import baseline, budget
 from experiments.measurement import Entry, measure, program_of
 
 TIER = "rerun"

@@ -16,7 +16,8 @@ from support import ROOT, git, proposal
 
 from data.corpus import Corpus
 from dev.benchmarks.pocket import by_hand
-from experiments.loop import baseline, budget, open_bench
+from experiments.baseline import baseline, budget
+from experiments.loop import open_bench
 from experiments.promote import promote
 from experiments.record import Author, contents
 from experiments.state import State

@@ -14,8 +14,9 @@ from statistics import fmean, stdev
 import typer
 from scipy.stats import t
 
+from experiments.baseline import baseline, budget
 from experiments.ledger import Ledger
-from experiments.loop import baseline, budget, open_bench, recover
+from experiments.loop import open_bench, recover
 from experiments.replicates import differences, noise_floor
 from experiments.state import State
 from experiments.tiers import PROFILES

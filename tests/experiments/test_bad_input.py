@@ -251,7 +251,7 @@ def test_deep_folders_and_long_paths_in_out_stop_nobody(bench, budget):
 
 
 def test_training_cannot_hide_in_packing_or_before_the_clock(bench):
-    from experiments.loop import budget as budget_of
+    from experiments.baseline import budget as budget_of
 
     limits = dataclasses.replace(
         budget_of(bench, bench.ledger.row(0)), train_cpu_seconds=100.0, score_cpu_seconds=100.0

@@ -15,9 +15,10 @@ from support import MORE_TEXT, ROOT, TINY, git, proposal
 from data.byte_table import bits_per_byte
 from data.errors import CaddieError
 from experiments.ablation import ablate, changes
+from experiments.baseline import baseline
 from experiments.job import Job
 from experiments.judge import RULES, Step
-from experiments.loop import baseline, open_bench, recover
+from experiments.loop import open_bench, recover
 from experiments.outlook import correlations, outlook
 from experiments.rejudge import rejudge
 from experiments.replicates import generation, new_seeds, noise_by_trial, noise_floor
