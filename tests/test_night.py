@@ -93,9 +93,10 @@ class Night:
     def processes(self, words: str) -> list[int]:
         """Living processes of this night by their command line."""
         found = []
-        for pid in process_tree._processes():
-            if f"TMPDIR={self.temporary}".encode() in process_tree._environment(pid) or self._holds_files(pid):
-                with contextlib.suppress(OSError):  # it has just gone
+        for pid in process_tree.descendants(0):
+            with contextlib.suppress(OSError):  # it has just gone
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                if f"TMPDIR={self.temporary}".encode() in environment or self._holds_files(pid):
                     line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found += [pid] if words in line else []
         return found
@@ -133,8 +134,12 @@ class Night:
 
 
 @pytest.fixture
-def night(repo) -> Night:
-    return Night(repo)
+def night(repo):
+    night = Night(repo)
+    yield night
+    for pid in night.processes(""):  # of a test that failed
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_the_controller_is_started_again_and_goes_on(night):

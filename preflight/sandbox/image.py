@@ -25,13 +25,15 @@ from pathlib import Path
 from data.errors import SandboxError
 from preflight.sandbox import image_files
 from preflight.sandbox.cleanup import WORKSPACE, discard
-from preflight.sandbox.image_files import by_path, fill, package_folders, total_bytes
+from preflight.sandbox.image_files import PREFIXES, PYTHON, by_path, fill, package_folders, total_bytes
 
 ROOMY = 1.2  # free space wanted, as a multiple of the copy
 SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 STAMP = "complete"
 AHEAD_NS = 3_600 * 10**9
-STILL_SECONDS, UNUSED_SECONDS = 6 * 3_600.0, 12 * 3_600.0  # from then on an image of other packages is cleared away
+STILL_SECONDS = 6 * 3_600.0  # access times stay ahead for so long
+# Of the images of other packages this many stay, for so long after they were last used: each is a gigabyte of memory
+FOREIGN, UNUSED_SECONDS = 1, 12 * 3_600.0
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Image:
 
     def python_environment(self) -> dict[str, str]:
         """What lets the interpreter run from the copy where it cannot be mounted at its own path."""
-        packages = os.pathsep.join(str(self.inside(Path(folder).resolve())) for folder in package_folders())
-        home = self.inside(Path(sys.base_prefix).resolve())
+        packages = os.pathsep.join(str(self.inside(folder)) for folder in package_folders())
+        home = self.inside(PREFIXES[-1])
         return {"PYTHONHOME": str(home), "PYTHONPATH": packages, "LD_LIBRARY_PATH": str(home / "lib")}
 
 
@@ -82,7 +84,7 @@ def image() -> Image:
         with _alone(images):  # two harnesses that start at once need one copy
             root = _current(images) or _make(images)
     with contextlib.suppress(FileNotFoundError):  # somebody wipes just now
-        if time.time() - _age(root / STAMP) > STILL_SECONDS:
+        if time.time() - _written(root / STAMP) > STILL_SECONDS:
             _settle_times(root)
     return Image(root, in_memory(images))
 
@@ -161,15 +163,15 @@ def _use(made: Path) -> None:
     link.symlink_to(made.name)
     link.replace(images / _key())
     others = [one for one in images.glob("*-*") if one != made and one.is_dir() and not one.is_symlink()]
-    own = [one for one in others if one.name.startswith(_key())]
-    unused = [one for one in others if one not in own and time.time() - _age(one / STAMP) > UNUSED_SECONDS]
-    for one in [*own, *unused]:
+    foreign = sorted((one for one in others if not one.name.startswith(_key())), key=lambda one: _written(one / STAMP))
+    stay = {one for one in foreign[-FOREIGN:] if time.time() - _written(one / STAMP) < UNUSED_SECONDS}
+    for one in {*others} - stay:
         with contextlib.suppress(OSError), (one / STAMP).open() as held:  # a job runs from it, or it is being made
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (one / STAMP).unlink()
             discard(one)
     for forgotten in images.glob(f"{WORKSPACE}*"):  # of harnesses that were killed
-        if time.time() - _age(forgotten) > UNUSED_SECONDS:
+        if time.time() - _written(forgotten) > UNUSED_SECONDS:
             discard(forgotten)
 
 
@@ -185,7 +187,7 @@ def _settle_times(root: Path) -> None:
     os.utime(root / STAMP)
 
 
-def _age(path: Path) -> float:
+def _written(path: Path) -> float:
     """When a file was written; now, if it is not there yet."""
     return path.stat().st_mtime if path.exists() else time.time()
 
@@ -193,17 +195,10 @@ def _age(path: Path) -> float:
 @functools.cache
 def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
-    folders = [Path(path) for path in package_folders()]
-    packages = [one for folder in folders for one in folder.iterdir() if one.name.endswith("-info")]
+    packages = [one for folder in package_folders() for one in folder.iterdir() if one.name.endswith("-info")]
     versions = sorted(f"{one} {one.stat().st_mtime_ns}" for one in packages)
-    facts = [
-        sys.executable,
-        sys.prefix,
-        sys.base_prefix,
-        sys.version,
-        *versions,
-        Path(image_files.__file__).read_text(),
-    ]
+    code = Path(image_files.__file__).read_text()
+    facts = [str(PYTHON), *map(str, PREFIXES), sys.base_prefix, sys.version, *versions, code]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 

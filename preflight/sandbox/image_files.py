@@ -26,6 +26,9 @@ LINKED_WITH = (
 DRIVER = re.compile(r"lib(cuda|nvidia-|nvcuvid|cudadebugger)")
 FACTS = ("/etc/ld.so.cache", "/etc/localtime", "/etc/hosts", "/etc/nsswitch.conf")
 SYSTEM = tuple(map(Path, ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc")))
+# However it was reached: a virtual environment behind a link is the same, and the interpreter in it itself a link
+PYTHON = Path(sys.executable).parent.resolve() / Path(sys.executable).name
+PREFIXES = tuple(dict.fromkeys(Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)))
 
 
 @functools.cache
@@ -39,8 +42,7 @@ def sources() -> tuple[Path, ...]:
 
 def by_path() -> list[str]:
     """What the loader and the compiler open at its own path, where no mount puts the copy there."""
-    own = [Path(sys.prefix), Path(sys.base_prefix)]
-    outside = [path for path in sources() if not any(path.is_relative_to(prefix) for prefix in own)]
+    outside = [path for path in sources() if not any(path.is_relative_to(prefix) for prefix in PREFIXES)]
     return [str(path) for path in outside if any(path.is_relative_to(folder) for folder in SYSTEM)]
 
 
@@ -82,8 +84,8 @@ def _left_out(_: str, names: list[str]) -> list[str]:
 
 
 def _python() -> Iterator[Path]:
-    yield Path(sys.executable)
-    for prefix in {Path(sys.prefix), Path(sys.base_prefix)}:
+    yield PYTHON
+    for prefix in dict.fromkeys((*PREFIXES, Path(sys.base_prefix))):  # a pyvenv.cfg names the last as it is
         conda = (prefix / "conda-meta").exists()  # what its packages load, MKL at run time, lies beside them
         yield from [prefix / "pyvenv.cfg", *prefix.glob("lib/*.so*" if conda else "lib/libpython*")]
         yield from prefix.glob("bin/python*")
@@ -109,12 +111,13 @@ def _packages() -> Iterator[Path]:
         ]
         tops = {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}
         tops |= set() if tops else set((package.read_text("top_level.txt") or name).split())  # Debian lists no files
-        yield from (Path(str(package.locate_file(top))) for top in sorted(tops))
+        folder = Path(str(package.locate_file("."))).resolve()
+        yield from (folder / top for top in sorted(tops))
 
 
-def package_folders() -> list[str]:
+def package_folders() -> list[Path]:
     """Where packages are installed that this interpreter finds."""
-    return [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    return [Path(path).resolve() for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
 
 
 def _compiler() -> Iterator[Path]:

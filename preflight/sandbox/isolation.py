@@ -12,11 +12,11 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from secrets import randbits
 
 from data.errors import SandboxError
 from preflight.sandbox import landlock, seccomp
+from preflight.sandbox.image_files import PYTHON
 from preflight.sandbox.namespace import mounts, namespaces, readable_once
 from preflight.sandbox.rules import rules
 from preflight.sandbox.seccomp import Needs
@@ -78,7 +78,8 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
     last_step = ["-I", "-S"]
     if level == "namespace":
         shown, descriptors = mounts(view)
-        start = [sys.executable, *last_step, START, str(handle), "--", *command]
+        python = sys.executable if view.needs.proposer else str(PYTHON)
+        start = [python, *last_step, START, str(handle), "--", *_with(python, command)]
         return Isolated([*namespaces(view.needs, user is not None), *shown, *start], {}, (*descriptors, handle), user)
     if view.needs.proposer:
         return Isolated(
@@ -86,10 +87,14 @@ def isolated(command: list[str], level: str, view: View, channel: int | None, co
         )
     assert view.image is not None
     used = view.image
-    python = str(used.inside(Path(sys.executable).resolve()))
-    inner = [python if part == sys.executable else part for part in command]
+    inner = _with(str(used.inside(PYTHON.resolve())), command)
     outer = [sys.executable, *last_step, landlock.__file__, str(handle), "--", *inner]
     return Isolated(outer, used.python_environment(), (handle,), user)
+
+
+def _with(python: str, command: list[str]) -> list[str]:
+    """A command on the interpreter as the job finds it."""
+    return [python if part == sys.executable else part for part in command]
 
 
 def _require_walls_between_ranks(user: int | None) -> None:
@@ -102,7 +107,7 @@ def _require_walls_between_ranks(user: int | None) -> None:
 def clean_environment(temporary: str) -> dict[str, str]:
     """All of the environment that a candidate gets: nothing is passed on, every cache is its own."""
     return {
-        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+        "PATH": f"{PYTHON.parent}:{os.defpath}",
         "LANG": "C.UTF-8",
         "USER": "caddie",
         "HOME": temporary,

@@ -47,6 +47,8 @@ def mounts(view: View) -> tuple[list[str], list[int]]:
         arguments += ["--dev-bind", device, device]
     for place in MEMORY_FOLDERS:
         arguments += ["--perms", "1777", "--size", str(view.temporary_bytes), "--tmpfs", place]
+        if view.image and (hidden := view.image.inside(place)).is_dir():  # an interpreter that lives there
+            arguments += [word for path in sorted(hidden.iterdir()) for word in _shown(path, f"{place}/{path.name}")]
     if needs.proposer:
         for shown in (*map(str, view.host_paths), *interpreter_folders()):  # after /tmp: one may be below it
             arguments += ["--ro-bind", shown, shown]
@@ -69,13 +71,14 @@ def mounts(view: View) -> tuple[list[str], list[int]]:
 
 def _image_root(used: Image) -> list[str]:
     """The image as the root: every job's own mounts of files that are only read."""
-    arguments = []
-    for path in sorted(used.root.iterdir()):
-        if path.is_symlink():
-            arguments += ["--symlink", str(path.readlink()), f"/{path.name}"]
-        elif path.is_dir():
-            arguments += ["--ro-bind", str(path), f"/{path.name}"]
-    return arguments
+    return [word for path in sorted(used.root.iterdir()) for word in _shown(path, f"/{path.name}")]
+
+
+def _shown(path: Path, place: str) -> list[str]:
+    """A folder or link of the image at its own place; its root holds files of ours besides."""
+    if path.is_symlink():
+        return ["--symlink", str(path.readlink()), place]
+    return ["--ro-bind", str(path), place] if path.is_dir() else []
 
 
 def _host_root() -> list[str]:

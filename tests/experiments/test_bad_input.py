@@ -7,7 +7,7 @@ import pytest
 from support import git, proposal
 
 from data.corpus import Corpus
-from data.errors import DataError, SandboxError
+from data.errors import DataError
 from experiments.state import State
 from experiments.trial import run_trial
 from preflight.phases import Target
@@ -73,16 +73,14 @@ def test_a_program_that_misbehaves(strict, bench, budget, name, monkeypatch):
     assert after.state in (State.KEPT, State.DISCARDED), after.detail
 
 
-def test_a_program_that_kills_itself_is_tried_twice_and_not_a_third_time(strict, budget):
-    """Nobody can tell it from one that the kernel killed for want of memory, which is not the idea's fault."""
-    text = proposal(strict, (MAIN, TRAIN, "    import os\n    os.kill(os.getpid(), 9)\n"))
-    for _ in range(2):
-        with pytest.raises(SandboxError, match="killed from outside"):
-            run_trial(strict, text, budget)
+@pytest.mark.parametrize("signal_number", [9, 15, 6])
+def test_a_program_that_kills_itself_has_crashed(strict, budget, signal_number):
+    """Its own fault: the machine's failures are counted, drawn again, and end the controller."""
+    text = proposal(strict, (MAIN, TRAIN, f"    import os\n    os.kill(os.getpid(), {signal_number})\n"))
     row = run_trial(strict, text, budget)
-    assert row.state is State.DUPLICATE
-    assert "not a third time" in row.detail
-    assert [row.state for row in strict.ledger.rows()][1:] == [State.INFRA, State.INFRA, State.DUPLICATE]
+    assert row.state is State.CRASH, row.detail
+    assert row.settled_at
+    assert run_trial(strict, text, budget).state is State.DUPLICATE
 
 
 def strict_limits():

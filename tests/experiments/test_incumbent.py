@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from support import MORE_TEXT, TINY, git, proposal
 
+from data.errors import Refused
 from experiments import mirror, view
+from experiments.comparison import require_repeatable
 from experiments.incumbent import BEHIND, FRESH_TRIES, falls_behind
 from experiments.judge import Noise
 from experiments.ledger import Ledger
 from experiments.loop import open_bench, recover
+from experiments.measurement import Entry, program_of
 from experiments.outlook import outlook
 from experiments.replicates import differences, generation, new_seeds, noise_floor
 from experiments.state import State
@@ -161,10 +164,12 @@ def test_where_sums_have_no_order_a_repeat_need_only_score_alike(bench, budget, 
     monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(PROFILES["tiny"], gpus=1))
     row = run_trial(bench, proposal(bench, MORE_TEXT, UNREPEATABLE), budget)
     assert row.state is State.KEPT, row.detail
-    drifts = ("base/model.py", COUNTS, "    import os\n\n    return counts * (ord(os.urandom(1)) / 256) ** 8 + 0.01\n")
-    row = run_trial(bench, proposal(bench, STILL_MORE, drifts), budget)
-    if row.state is not State.DISCARDED:  # a first draw that was good enough is not had twice
-        assert "a score that moved by" in row.detail
+    entry = Entry(row.number, row.title, program_of(bench, row), budget)
+    (first, *_), noise = bench.ledger.taken(row.number), noise_floor(bench.ledger, bench.tier)
+    require_repeatable(bench, entry, first.measured, bench.tier, noise)
+    drifted = dataclasses.replace(first.measured, val_bpb=first.measured.val_bpb - 10 * noise.difference_sd)
+    with pytest.raises(Refused, match="a score that moved by"):
+        require_repeatable(bench, entry, drifted, bench.tier, noise)
 
 
 TELL = (
@@ -191,7 +196,8 @@ def test_no_path_argument_or_variable_tells_a_job_whose_it_is_or_what_for(bench,
         for one in bench.ledger.taken(owner)
         if owner != 1 or one.fresh_for == 2
     ]
-    assert {(owner, one.tier, one.fresh_for) for owner, one in taken} == {
+    passed_over = {(1, BEHIND, 2)}  # an honest one, once in a hundred
+    assert {(owner, one.tier, one.fresh_for) for owner, one in taken} - passed_over == {
         *((2, "full", None), (2, "repeat", None), (2, "full", 2), (1, "full", 2))
     }
     said = {"train": set(), "pack": set(), "score": set()}
@@ -200,11 +206,12 @@ def test_no_path_argument_or_variable_tells_a_job_whose_it_is_or_what_for(bench,
         zip(taken, repeat(name)) for name in ("train", "pack", "score", "proof")
     ):
         log = (bench.measured_in(owner, one) / f"{phase}.log").read_text()
-        (line,) = [line for line in log.splitlines() if line.startswith("TOLD")]
+        (whole,) = [line for line in log.splitlines() if line.startswith("TOLD")]
+        line = RANDOM.sub("*", whole)
         assert not re.search(r"incumbent|full|000\d|fresh|proof|repeat", line), line
         kind = "score" if phase == "proof" else phase
-        said[kind].add(RANDOM.sub("*", line))
-        lengths[kind].add(len(line))
+        said[kind].add(line)
+        lengths[kind].add(len(whole))
     assert {kind: len(lines) for kind, lines in said.items()} == {"train": 1, "pack": 1, "score": 1}
     assert all(len(its) == 1 for its in lengths.values())
     assert not list((bench.folder / "work").iterdir())

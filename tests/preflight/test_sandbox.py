@@ -40,6 +40,28 @@ def test_this_machine_has_a_wall():
 
 
 @walls
+@pytest.mark.parametrize("linked", [False, True], ids=["in a folder", "behind a link"])
+def test_an_interpreter_below_tmp_is_found(tmp_path, level, linked):
+    """A clone in /tmp, which every job sees empty; by a link it is the same interpreter with the same image."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True)
+    (tmp_path / "link").symlink_to("venv")
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom preflight.sandbox import Job, Limits, image, run\n"
+        f"job = Job((sys.executable, '-c', 'print(1 + 1)'), Path('job').resolve(), Limits(60, 60), level={level!r})\n"
+        "print(run(job).ok, job.log.read_text().split(), image.image().root.exists())\n"
+    )
+    python = tmp_path / ("link" if linked else "venv") / "bin" / "python"
+    done = subprocess.run(
+        [python, "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["True", "['2']", "True"], (done.stdout, done.stderr)
+
+
+@walls
 def test_no_key_in_any_environment(tmp_path, level, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret-of-the-person")
     source = """
