@@ -9,7 +9,7 @@ import json
 import shutil
 from pathlib import Path
 
-from data.errors import NoProposal, ProposalError, ProposerFailed, Refused, SandboxError
+from data.errors import NoProposal, ProposerFailed, Refused, SandboxError
 from experiments import key
 from experiments.ledger import Row
 from experiments.proposal import Proposal, edits_between
@@ -19,7 +19,7 @@ from preflight.text import one_line
 from preflight.tree import Tree, read_folder
 from proposers import Options
 from proposers.context import Context
-from proposers.reply import json_object
+from proposers.reply import last_titled
 
 LIMITS = Limits(wall_seconds=600, cpu_seconds=1800, memory_bytes=16 << 30, processes=512, threads=8192)
 CONTEXT_NAME = "context.json"
@@ -82,14 +82,10 @@ class Command:
 
     def _answer(self, context: Context, said: str, tree: Tree) -> str:
         """What it printed, or what it edited under the title that it printed."""
-        try:
-            told = {**json_object(said), "by": "command"}
-        except ProposalError:
-            if tree == context.tree:
-                return said
-            told = {"by": "command"}
+        found = last_titled(said)
         if tree == context.tree:
-            return json.dumps(told)
+            return said if found is None else json.dumps({**found, "by": "command"})
+        told = {**(found or {}), "by": "command"}
         edits = edits_between(context.tree, tree)
         files = sorted({edit["path"] for edit in edits})
         fields = {name for name in Proposal.model_fields} | {"class"}

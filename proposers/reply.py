@@ -12,7 +12,7 @@ from proposers import Proposer, render
 from proposers.context import Context
 
 REPAIRS = 2
-MOST_OBJECTS = 100  # in one reply
+MOST_OBJECTS, MOST_LOGGED = 100, 10_000  # in one reply, and in all that a program says
 FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
 
 
@@ -48,11 +48,16 @@ def json_object(text: str) -> dict[str, object]:
     return max(found, key=lambda value: ("edits" in value, len(value)))
 
 
-def _objects(text: str) -> list[dict[str, object]]:
-    """Every JSON object that stands in a text, those within another left out."""
+def last_titled(said: str) -> dict[str, object] | None:
+    """The last JSON object with a title among a program's words, which may hold its whole conversation."""
+    return next((value for value in reversed(_objects(said, MOST_LOGGED)) if "title" in value), None)
+
+
+def _objects(text: str, most: int = MOST_OBJECTS) -> list[dict[str, object]]:
+    """The first JSON objects that stand in a text, those within another left out."""
     decoder, at = json.JSONDecoder(), 0
     found: list[dict[str, object]] = []
-    while (at := text.find("{", at)) >= 0 and len(found) < MOST_OBJECTS:
+    while (at := text.find("{", at)) >= 0 and len(found) < most:
         try:
             value, at = decoder.raw_decode(text, at)
             found.append(value)

@@ -19,6 +19,7 @@ from data.errors import SandboxError
 TABLE = Path(__file__).with_name("syscalls.tsv")
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 O_DIRECT = {"x86_64": 0x4000, "aarch64": 0x10000}  # reads around the page cache, and writes evict it
+MARKS = ("setxattr", "lsetxattr", "fsetxattr")
 EPERM, EACCES, ENOSYS, EOPNOTSUPP = 1, 13, 38, 95
 
 AF_UNIX, AF_INET, AF_INET6, AF_NETLINK = 1, 2, 10, 16
@@ -118,10 +119,12 @@ def _by_argument(machine: str, needs: Needs) -> dict[str, Steps]:
         "sendmsg": _without(2, MSG_FASTOPEN) if messages or needs.proposer else _refuse(EPERM),
         "mbind": _one_of(5, (0,)),
         "get_mempolicy": _one_of(4, (0,)),
+        # Marks that no file mode holds back: `sed -i` and `cp -p` go on without where a file system has none
+        **{name: _refuse(EOPNOTSUPP) for name in MARKS},
     }
     if needs.proposer:
         by_argument = {name for name, row in _table().items() if row["who"] == "by argument"}
-        stay = ("clone", "clone3", "prctl", "prlimit64", "socket", "socketpair", "sendto", "sendmsg")
+        stay = {"clone", "clone3", "prctl", "prlimit64", "socket", "socketpair", "sendto", "sendmsg", *MARKS}
         return {name: found[name] if name in stay else [(RETURN, 0, 0, ALLOW)] for name in by_argument}
     found["fcntl"] = _fcntl(direct)
     found["ioctl"] = _ioctl(needs.gpu)

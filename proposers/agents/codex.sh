@@ -3,5 +3,6 @@
 # The walls around it are caddie's, which a second sandbox inside would not get past.
 set -euo pipefail
 here=$(dirname "$(realpath "${BASH_SOURCE[0]}")")
-python3 -c 'import json, sys; told = json.load(sys.stdin); del told["files"], told["proposal_schema"]; print(json.dumps(told))' |
-  "${1:-codex}" exec --ephemeral --skip-git-repo-check --sandbox danger-full-access "$(cat "$here/agent.md")"
+told=$(python3 -c 'import json, sys; told = json.load(sys.stdin); del told["files"], told["proposal_schema"]; print(json.dumps(told))')
+# In place of this shell: behind Landlock only the first process of a job may read its own /proc, and agents do.
+exec "${1:-codex}" exec --ephemeral --skip-git-repo-check --sandbox danger-full-access "$(cat "$here/agent.md")" <<<"$told"

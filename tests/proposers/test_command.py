@@ -169,6 +169,27 @@ def test_braces_around_the_answer_do_no_harm(ask):
     assert Proposal.parse(ask(source)).title == "five"
 
 
+def test_an_agent_may_print_its_conversation_before_its_answer(ask):
+    """Codex does: the prompt with the context in it, rows of the table, then what it says in the end, twice."""
+    source = (
+        'import subprocess\nprint(json.dumps(context, indent=1)); print(\'{"title": "another trial"}\')\n'
+        "subprocess.run(['sed', '-i', 's/x = 1/x = 7/', 'base/a.py'], check=True)\n"
+        "for _ in range(2):\n    print('Done. ' + json.dumps({'title': 'seven', 'class': 'schedule'}), 'tokens used')\n"
+    )
+    made = Proposal.parse(ask(source))
+    assert (made.title, made.kind) == ("seven", "schedule")
+    assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 2\n"
+
+
+def test_sed_in_place_has_nothing_to_complain_about(ask, tmp_path):
+    """It copies access lists, which the filter refuses as a file system without them does."""
+    source = (
+        "import subprocess\ndone = subprocess.run(['sed', '-i', 's/x = 1/x = 7/', 'base/a.py'], capture_output=True)\n"
+        'assert not done.stderr, done.stderr\nprint(\'{"title": "quiet"}\')\n'
+    )
+    assert Proposal.parse(ask(source)).title == "quiet"
+
+
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 def test_the_shipped_scripts_start_an_agent_that_edits_its_copy(tmp_path, agent):
     """A stand-in for the agent's own program: it checks how it is called, edits, and says what it did."""
