@@ -3,7 +3,9 @@
 import dataclasses
 import re
 import shutil
+import sys
 from itertools import chain, repeat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,7 +209,7 @@ def test_no_path_argument_or_variable_tells_a_job_whose_it_is_or_what_for(bench,
     ):
         log = (bench.measured_in(owner, one) / f"{phase}.log").read_text()
         (whole,) = [line for line in log.splitlines() if line.startswith("TOLD")]
-        line = RANDOM.sub("*", whole)
+        line = RANDOM.sub("*", whole.replace(str(Path(sys.prefix).resolve()), "PYTHON"))
         assert not re.search(r"incumbent|full|000\d|fresh|proof|repeat", line), line
         kind = "score" if phase == "proof" else phase
         said[kind].add(line)
