@@ -32,8 +32,8 @@ SLACK_BYTES = 8 << 20  # what a file system of a given size needs for itself
 STAMP = "complete"
 AHEAD_NS = 3_600 * 10**9
 STILL_SECONDS = 6 * 3_600.0  # access times stay ahead for so long
-# Of the images of other packages this many stay, for so long after they were last used: each is a gigabyte of memory
-FOREIGN, UNUSED_SECONDS = 1, 12 * 3_600.0
+# Of the images of other packages the newest stays for so long, the others for minutes: each is a gigabyte of memory
+UNUSED_SECONDS, NEW_SECONDS = 12 * 3_600.0, 600.0
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def image() -> Image:
         with _alone(images):  # two harnesses that start at once need one copy
             root = _current(images) or _make(images)
     with contextlib.suppress(FileNotFoundError):  # somebody wipes just now
-        if time.time() - _written(root / STAMP) > STILL_SECONDS:
+        if _age(root / STAMP) > STILL_SECONDS:
             _settle_times(root)
     return Image(root, in_memory(images))
 
@@ -163,15 +163,16 @@ def _use(made: Path) -> None:
     link.symlink_to(made.name)
     link.replace(images / _key())
     others = [one for one in images.glob("*-*") if one != made and one.is_dir() and not one.is_symlink()]
-    foreign = sorted((one for one in others if not one.name.startswith(_key())), key=lambda one: _written(one / STAMP))
-    stay = {one for one in foreign[-FOREIGN:] if time.time() - _written(one / STAMP) < UNUSED_SECONDS}
+    foreign = [one for one in others if not one.name.startswith(_key())]
+    newest = max(foreign, key=lambda one: _written(one / STAMP), default=None)
+    stay = {one for one in foreign if _age(one / STAMP) < (UNUSED_SECONDS if one == newest else NEW_SECONDS)}
     for one in {*others} - stay:
         with contextlib.suppress(OSError), (one / STAMP).open() as held:  # a job runs from it, or it is being made
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             (one / STAMP).unlink()
             discard(one)
     for forgotten in images.glob(f"{WORKSPACE}*"):  # of harnesses that were killed
-        if time.time() - _written(forgotten) > UNUSED_SECONDS:
+        if _age(forgotten) > UNUSED_SECONDS:
             discard(forgotten)
 
 
@@ -189,7 +190,14 @@ def _settle_times(root: Path) -> None:
 
 def _written(path: Path) -> float:
     """When a file was written; now, if it is not there yet."""
-    return path.stat().st_mtime if path.exists() else time.time()
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _age(path: Path) -> float:
+    return time.time() - _written(path)
 
 
 @functools.cache
