@@ -119,8 +119,8 @@ def _by_argument(machine: str, needs: Needs) -> dict[str, Steps]:
         "sendmsg": _without(2, MSG_FASTOPEN) if messages or needs.proposer else _refuse(EPERM),
         "mbind": _one_of(5, (0,)),
         "get_mempolicy": _one_of(4, (0,)),
-        # Marks that no file mode holds back: `sed -i` and `cp -p` go on without where a file system has none
-        **{name: _refuse(EOPNOTSUPP) for name in MARKS},
+        # `sed -i` and `cp -p`, which agents use, go on without where a file system has none
+        **dict.fromkeys(MARKS, _refuse(EOPNOTSUPP if needs.proposer else EPERM)),
     }
     if needs.proposer:
         by_argument = {name for name, row in _table().items() if row["who"] == "by argument"}
