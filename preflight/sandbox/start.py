@@ -93,6 +93,8 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
         held.callback(discard, workspace)
         (job.folder / LOCK_NAME).write_text(str(workspace))  # for who finds it after a crash
         with _connected(job, workspace, converse) as (ours, theirs, address):
+            if ours:
+                held.enter_context(ours)
             process = _started(job, workspace, used, theirs, address)
         running = Running(job, process, ours)
         try:
@@ -124,10 +126,14 @@ def _started(
     job: Job, workspace: Path, used: image.Image | None, theirs: socket.socket | None, address: str
 ) -> "subprocess.Popen[str]":
     """The job's supervisor, with its orders."""
-    channel = socket.socketpair() if job.level != "none" else None
-    orders, descriptors = _orders(job, workspace, used, address, theirs, channel)
-    ends = [end.fileno() for end in (*(channel or ()), theirs) if end]
-    try:
+    with contextlib.ExitStack() as held:  # what the supervisor has as its own from then on
+        channel = socket.socketpair() if job.level != "none" else None
+        for end in channel or ():
+            held.enter_context(end)
+        orders, descriptors = _orders(job, workspace, used, address, theirs, channel)
+        for handle in descriptors:
+            held.callback(os.close, handle)
+        ends = [end.fileno() for end in (*(channel or ()), theirs) if end]
         process = subprocess.Popen(
             [sys.executable, "-m", "preflight.sandbox.supervisor"],
             stdin=subprocess.PIPE,
@@ -138,11 +144,6 @@ def _started(
             env={"LANG": "C.UTF-8", "PATH": os.defpath},
             pass_fds=(*descriptors, *ends),
         )
-    finally:
-        for handle in descriptors:
-            os.close(handle)
-        for end in channel or ():
-            end.close()
     assert process.stdin is not None
     process.stdin.write(json.dumps(orders))
     process.stdin.close()

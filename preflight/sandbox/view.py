@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from preflight.sandbox.image import Image
+from preflight.sandbox.image_files import PREFIXES
 from preflight.sandbox.seccomp import Needs
 
 # In a namespace every job finds its things at the same places
@@ -42,8 +43,8 @@ def places(level: str, view: View) -> dict[str, str]:
 
 
 def interpreter_folders() -> list[str]:
-    """Where Python and its packages live: the virtual environment and what it was made from."""
-    return sorted({sys.prefix, sys.base_prefix})
+    """Where Python and its packages live: the virtual environment and what it was made from, by every path to them."""
+    return sorted({sys.prefix, sys.base_prefix, *map(str, PREFIXES)})
 
 
 def gpu_devices() -> list[str]:

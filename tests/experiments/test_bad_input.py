@@ -7,7 +7,7 @@ import pytest
 from support import git, proposal
 
 from data.corpus import Corpus
-from data.errors import DataError
+from data.errors import DataError, SandboxError
 from experiments.state import State
 from experiments.trial import run_trial
 from preflight.phases import Target
@@ -81,6 +81,17 @@ def test_a_program_that_kills_itself_has_crashed(strict, budget, signal_number):
     assert row.state is State.CRASH, row.detail
     assert row.settled_at
     assert run_trial(strict, text, budget).state is State.DUPLICATE
+
+
+def test_an_idea_that_is_lost_with_the_machine_is_tried_twice_and_not_a_third_time(strict, budget):
+    text = proposal(strict, ("base/config.py", '"smoothing": 0.5', '"smoothing": 0.6'))
+    for _ in range(2):
+        with pytest.raises(SandboxError, match="unknown sandbox level"):
+            run_trial(dataclasses.replace(strict, level="gone"), text, budget)
+    row = run_trial(strict, text, budget)
+    assert row.state is State.DUPLICATE
+    assert "not a third time" in row.detail
+    assert [row.state for row in strict.ledger.rows()][1:] == [State.INFRA, State.INFRA, State.DUPLICATE]
 
 
 def strict_limits():

@@ -305,7 +305,7 @@ there = os.path.exists(train)
 for _ in range(10**7): pass
 open("ready", "w")
 while not os.path.exists(train):
-    time.sleep(0.01)
+    time.sleep(0.01)  # the program polls for its shards, as base/ does
 print(json.dumps([there, open(train + "/a.bin").read()]))
 """
     job = program(tmp_path, level, source, inputs={"view": view}, release=(tmp_path / "shards", "view"))
@@ -444,7 +444,7 @@ def test_discard_removes_what_recursion_cannot(tmp_path):
     assert not folder.exists()
 
 
-ODD = {
+ODD = {  # those that sleep stay while the supervisor looks: an end would come before its next look
     "a folder in place of a file that is followed": "os.mkdir('followed'); time.sleep(2)",
     "a file that nobody may read": "os.umask(0o777); os.close(os.open('shut', os.O_CREAT | os.O_WRONLY, 0))",
     "a hole as large as the disk": "open('hole', 'wb').truncate(1 << 30)",
@@ -488,7 +488,7 @@ def test_shards_that_only_their_owner_reads_are_copied(tmp_path, level):
 import json, os, sys, time
 open("ready", "w")
 while not os.path.exists(sys.argv[1] + "/view/train"):
-    time.sleep(0.01)
+    time.sleep(0.01)  # the program polls for its shards, as base/ does
 print(json.dumps(open(sys.argv[1] + "/view/train/a.bin").read()))
 """
     job = program(tmp_path, level, source, inputs={"view": tmp_path / "view"}, release=(tmp_path / "shards", "view"))

@@ -181,7 +181,7 @@ def test_an_agent_may_print_its_conversation_before_its_answer(ask):
     assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 2\n"
 
 
-def test_sed_in_place_has_nothing_to_complain_about(ask, tmp_path):
+def test_sed_in_place_has_nothing_to_complain_about(ask):
     """It copies access lists, which the filter refuses as a file system without them does."""
     source = (
         "import subprocess\ndone = subprocess.run(['sed', '-i', 's/x = 1/x = 7/', 'base/a.py'], capture_output=True)\n"
