@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import SandboxError
-from preflight.sandbox import image_files
+from preflight.sandbox import image_files, kernel_facts
 from preflight.sandbox.cleanup import WORKSPACE, discard
 from preflight.sandbox.image_files import PREFIXES, PYTHON, by_path, fill, package_folders, total_bytes
 
@@ -205,8 +205,8 @@ def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
     packages = [one for folder in package_folders() for one in folder.iterdir() if one.name.endswith("-info")]
     versions = sorted(f"{one} {one.stat().st_mtime_ns}" for one in packages)
-    code = Path(image_files.__file__).read_text()
-    facts = [str(PYTHON), *map(str, PREFIXES), sys.base_prefix, sys.version, *versions, code]
+    code = [Path(str(part.__file__)).read_text() for part in (image_files, kernel_facts)]
+    facts = [str(PYTHON), *map(str, PREFIXES), sys.base_prefix, sys.version, *versions, *code]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
 
