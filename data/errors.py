@@ -15,6 +15,8 @@ CaddieError
 └── NeedsPerson             proposers/: only a person can go on: a key, a bill, a model's name
 """
 
+from data.state import State
+
 
 class CaddieError(Exception):
     """Anything caddie raises on purpose; its text is one line a person can act on."""
@@ -29,9 +31,9 @@ class SandboxError(CaddieError):
 
 
 class Refused(CaddieError):
-    """The candidate broke a rule or its own run; `verdict` is the type the ledger stores."""
+    """The candidate broke a rule or its own run; `verdict` is the state that its row ends in."""
 
-    def __init__(self, verdict: str, message: str) -> None:
+    def __init__(self, verdict: State, message: str) -> None:
         super().__init__(message)
         self.verdict = verdict
 

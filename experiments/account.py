@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, ValidationError
 
 from data.errors import CaddieError, Refused
+from data.state import State
 from preflight import limits
 from preflight.phases import Candidate, Target, require
 from preflight.sandbox import Limits, run
@@ -45,7 +46,7 @@ def described(candidate: Candidate, folder: Path, budget: Limits, *arguments: st
         return Account.model_validate_json(last_line(job.log))
     except ValidationError as error:
         place = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise Refused("crash", one_line(f"describe: {place}: {error.errors()[0]['msg']}", 300)) from error
+        raise Refused(State.CRASH, one_line(f"describe: {place}: {error.errors()[0]['msg']}", 300)) from error
     finally:
         discard(folder)
 

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from data.state import State
 from experiments import branches, loop, sweep, view
 from experiments.checkout import Checkout
 from experiments.ledger import COLUMNS, Row
@@ -19,7 +20,6 @@ from experiments.proposal import by_of
 from experiments.replicates import noise_floor
 from experiments.rerun import rerun
 from experiments.runs import Name, Root, open_ledger, profile_of
-from experiments.state import State
 from preflight.text import one_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="for a script")]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from data.errors import CaddieError, MachineError, Refused
+from data.state import State
 from experiments import novelty
 from experiments.bench import Bench
 from experiments.comparison import require_seeds_matter
@@ -11,7 +12,6 @@ from experiments.ledger import Row
 from experiments.measurement import Entry, measure
 from experiments.replicates import new_seeds
 from experiments.settle import settle, settle_lost
-from experiments.state import State
 from preflight import bundle, checks
 from preflight.sandbox import cleanup
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from data.errors import CaddieError, Refused, WorkspaceError
+from data.state import State
 from experiments.checkout import Checkout
 from experiments.golden import FOLDER as GOLDEN
 from experiments.golden import prepared, text
 from experiments.ledger import Ledger, Row
 from experiments.promote import lineage
 from experiments.runs import profile_of
-from experiments.state import State
 from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line, quoted
 from preflight.tree import Tree

@@ -10,10 +10,10 @@ from math import inf
 from pathlib import Path
 from typing import TextIO
 
+from data.state import State
 from experiments.ledger import Ledger, Row, now
 from experiments.prices import LIFE_MINUTES, Tokens
 from experiments.proposal import part_of
-from experiments.state import State
 
 LOCK = "proposer.lock"  # beside the ledger; held by the process that asks
 NOTHING = Tokens()

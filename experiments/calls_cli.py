@@ -6,13 +6,13 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from data.state import State
 from experiments import view
 from experiments.calls import Call, Calls, Outcome, cache_shares
 from experiments.ledger import Row
 from experiments.prices import PRICES_DATE
 from experiments.proposal import part_of
 from experiments.runs import Name, Root, open_ledger
-from experiments.state import State
 from preflight.text import one_line
 
 LAST = 8  # calls that did not end well, in full

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from data.errors import Refused
+from data.state import State
 from experiments.bench import Bench
 from experiments.incumbent import remeasured
 from experiments.job import UNLIMITED, Measured
@@ -11,7 +12,6 @@ from experiments.judge import ENDS, Evidence, Noise, Rule, Step
 from experiments.ledger import Row
 from experiments.measurement import Entry, measure
 from experiments.replicates import generation, lost_to_simplicity, noise_floor, tidier
-from experiments.state import State
 from experiments.tiers import PROFILES, Tier
 from preflight.sandbox import wipe_shared_state
 
@@ -75,7 +75,7 @@ def require_repeatable(bench: Bench, entry: Entry, first: Measured, tier: Tier, 
         found = f"got a score that moved by {moved:.4f} bpb, expected at most {limit:.4f}"
     else:
         return
-    raise Refused("dishonest", f"{found}, with all that jobs share wiped between: it reads what another job left")
+    raise Refused(State.DISHONEST, f"{found}, with all that jobs share wiped between: it reads what another job left")
 
 
 def rotated(seeds: list[int], number: int) -> list[int]:
@@ -87,7 +87,9 @@ def rotated(seeds: list[int], number: int) -> list[int]:
 def require_seeds_matter(measured: list[Measured]) -> None:
     """Two seeds, two artifacts: else its luck could be chosen once for all, and its spread would say nothing."""
     if len({one.artifact_sha256 for one in measured}) < len(measured):
-        raise Refused("seed_ignored", f"got the same artifact twice in {len(measured)} seeds, expected one for each")
+        raise Refused(
+            State.SEED_IGNORED, f"got the same artifact twice in {len(measured)} seeds, expected one for each"
+        )
 
 
 def told(evidence: Evidence, noise: Noise, rule: Rule, net_lines: int, handicap: float, tidy: bool) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from data.errors import Refused
+from data.state import State
 from preflight.sandbox import Job, Outcome, start
 
 POLL_SECONDS = 1.0
@@ -54,19 +55,22 @@ def read(path: Path) -> Curve:
     return tuple(points)
 
 
-def lost(points: Curve, steps: int | None) -> tuple[str, str] | None:
+def lost(points: Curve, steps: int | None) -> tuple[State, str] | None:
     """(verdict, why) of a run that cannot be saved; `steps` is the length of the whole run where that is fixed."""
     if any(not math.isfinite(point.loss) for point in points):
         first = next(point for point in points if not math.isfinite(point.loss))
-        return "nan", f"train: got a loss of {first.loss} at step {first.step}"
+        return State.NAN, f"train: got a loss of {first.loss} at step {first.step}"
     if len(points) <= WINDOW:
         return None
     smooth = smoothed(points)
     best, last = min(point.loss for point in smooth), smooth[-1]
     if last.loss > best + DIVERGED_NATS:
-        return "diverged", f"train: got a loss of {last.loss:.3f} at step {last.step}, after a best of {best:.3f}"
+        return State.DIVERGED, f"train: got a loss of {last.loss:.3f} at step {last.step}, after a best of {best:.3f}"
     if steps and last.step >= HALF * steps and best > points[0].loss - PROGRESS_NATS:
-        return "diverged", f"train: no progress by step {last.step}: {points[0].loss:.3f} at first, {best:.3f} at best"
+        return (
+            State.DIVERGED,
+            f"train: no progress by step {last.step}: {points[0].loss:.3f} at first, {best:.3f} at best",
+        )
     return None
 
 

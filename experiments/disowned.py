@@ -8,7 +8,7 @@ has a value.
 import sqlite3
 from typing import Any
 
-from experiments.state import State
+from data.state import State
 
 VALUELESS = {"val_bpb": None, "delta_bpb": None}
 MEASURED = (State.KEPT, State.REVERTED, State.DISCARDED)  # the states that an incumbent's numbers decide

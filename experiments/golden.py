@@ -16,6 +16,7 @@ import numpy as np
 from data.corpus import Corpus, Manifest
 from data.errors import Refused
 from data.shards import Tokens, write_shard
+from data.state import State
 from experiments.account import described
 from preflight import bundle
 from preflight.phases import Candidate, Target, require
@@ -55,7 +56,9 @@ class Golden:
             lines = (self.folder / "metrics.jsonl").read_bytes().splitlines()[:STEPS]
             return [float(json.loads(line)["loss"]) for line in lines]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise Refused("crash", f"metrics.jsonl: expected a loss a line, found {type(error).__name__}") from error
+            raise Refused(
+                State.CRASH, f"metrics.jsonl: expected a loss a line, found {type(error).__name__}"
+            ) from error
         finally:
             discard(work)
 

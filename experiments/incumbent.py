@@ -9,6 +9,7 @@ from math import sqrt
 from statistics import fmean
 
 from data.errors import IncumbentFailed, MachineError, Refused
+from data.state import State
 from experiments.bench import Bench
 from experiments.job import UNLIMITED, Measured
 from experiments.judge import Noise
@@ -16,7 +17,6 @@ from experiments.ledger import Row
 from experiments.measurement import Entry, measure, program_of
 from experiments.replicates import new_seeds, noise_by_trial
 from experiments.settle import undisturbed
-from experiments.state import State
 from experiments.tiers import Tier
 from preflight.text import one_line
 

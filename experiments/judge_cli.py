@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.errors import CaddieError
+from data.state import State
 from experiments import loop
 from experiments.ablation import Ablated, ablate
 from experiments.baseline import baseline, budget
@@ -75,7 +76,7 @@ def command_ablate(
 def told(one: Ablated, detectable: float) -> str:
     """One change: what the winner loses without it."""
     if one.verdict:
-        needed = ": the rest needs it" if one.verdict.startswith(("crash", "static")) else ""
+        needed = ": the rest needs it" if one.verdict.startswith((State.CRASH, State.STATIC)) else ""
         return f"without {one.label}: {one.verdict}{needed}"
     loss = fmean(one.differences)
     shown = f"without {one.label}: {loss:+.4f} bpb on {len(one.differences)} seeds"

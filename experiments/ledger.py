@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from data.errors import LedgerError
+from data.state import State
 from experiments import disowned, filesystem
 from experiments.job import Measured
 from experiments.migrations import migrate
-from experiments.state import State
 from preflight.proof import Honesty
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data.corpus import Corpus
 from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, SandboxError
+from data.state import State
 from experiments import calls, runners, spending
 from experiments.asking import PROPOSER_FOLDER, Asker
 from experiments.baseline import baseline, budget
@@ -17,7 +18,6 @@ from experiments.control import baseline_runs
 from experiments.ledger import Ledger, Row
 from experiments.session import Session
 from experiments.settle import settle_lost
-from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from experiments.workspace import Workspace

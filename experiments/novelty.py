@@ -13,8 +13,8 @@ import tokenize
 from functools import lru_cache
 
 from data.errors import ProposalError
+from data.state import State
 from experiments.ledger import Row
-from experiments.state import State
 from preflight import syntax
 from preflight.tree import Tree
 
@@ -100,4 +100,4 @@ def require_unlike(changed: frozenset[str], rows: list[Row]) -> None:
             share = len(changed & earlier) / len(changed | earlier)
             if share >= ALIKE:
                 message = f"{share:.0%} of its lines are those of {told(row)}; expected another idea"
-                raise ProposalError("duplicate", message)
+                raise ProposalError(State.DUPLICATE, message)

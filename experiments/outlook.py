@@ -6,12 +6,12 @@ from statistics import median
 
 from scipy.stats import spearmanr
 
+from data.state import State
 from experiments import disowned
 from experiments.calls import Calls
 from experiments.judge import POWER
 from experiments.ledger import Ledger
 from experiments.replicates import differences, generation, noise_floor
-from experiments.state import State
 from experiments.tiers import Profile
 from preflight.text import one_line
 

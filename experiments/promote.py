@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from data.errors import CaddieError, Refused
+from data.state import State
 from experiments.ablation import ablate, parts
 from experiments.baseline import baseline, budget
 from experiments.bench import Bench
@@ -21,7 +22,6 @@ from experiments.job import UNLIMITED, Budget, Measured
 from experiments.ledger import Ledger, Row
 from experiments.measurement import Entry, measure, program_of
 from experiments.replicates import new_seeds
-from experiments.state import State
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
 from preflight import bundle, checks, frontier, machine, shipped
 from preflight.frontier import Record, Seed, Verdict

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.errors import ProposalError
+from data.state import State
 from preflight import boundary, limits, syntax
 from preflight.text import one_line
 from preflight.tree import PLAIN, Source, Tree
@@ -51,13 +52,13 @@ class Proposal(BaseModel):
     def parse(cls, text: str) -> "Proposal":
         """Read JSON; raises ProposalError that names the first field at fault."""
         if len(text) > TEXT_BYTES:
-            raise ProposalError("bad_diff", f"proposal: got {len(text)} characters, expected at most {TEXT_BYTES}")
+            raise ProposalError(State.BAD_DIFF, f"proposal: got {len(text)} characters, expected at most {TEXT_BYTES}")
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "proposal"
-            raise ProposalError("bad_diff", one_line(f"{place}: {first['msg']}")) from error
+            raise ProposalError(State.BAD_DIFF, one_line(f"{place}: {first['msg']}")) from error
 
     def to_json(self) -> str:
         return self.model_dump_json(by_alias=True, exclude_none=True)
@@ -69,12 +70,12 @@ def edits_between(parent: Tree, tree: Tree) -> list[dict[str, str]]:
     for path in sorted(parent.keys() | tree.keys()):
         before, after = parent.get(path), tree.get(path)
         if after is None:
-            raise ProposalError("bad_diff", f"{path}: is gone, and no edit can delete; leave an empty file behind")
+            raise ProposalError(State.BAD_DIFF, f"{path}: is gone, and no edit can delete; leave an empty file behind")
         if before != after:
             try:
                 old, new = before.content.decode() if before else "", after.content.decode()
             except UnicodeDecodeError as error:
-                raise ProposalError("bad_diff", f"{path}: expected UTF-8 text, found {error}") from error
+                raise ProposalError(State.BAD_DIFF, f"{path}: expected UTF-8 text, found {error}") from error
             made += [{"path": path, **hunk} for hunk in _hunks(old, new)]
     return made
 
@@ -131,13 +132,15 @@ def apply(proposal: Proposal, parent: Tree) -> Tree:
     """The parent's tree with the edits made, in order; raises ProposalError and changes nothing on failure."""
     for edit in proposal.edits:
         for finding in boundary.check_path(edit.path):
-            raise ProposalError(finding.rule, str(finding))
+            raise ProposalError(State(finding.rule), str(finding))
     tree = dict(parent)
     for number, edit in enumerate(proposal.edits, start=1):
         try:
             tree[edit.path] = Source(PLAIN, _edited(edit, tree).encode("utf-8"))
         except UnicodeEncodeError as error:
-            raise ProposalError("bad_diff", f"edit {number}: {edit.path}: expected text that UTF-8 can hold") from error
+            raise ProposalError(
+                State.BAD_DIFF, f"edit {number}: {edit.path}: expected text that UTF-8 can hold"
+            ) from error
         except ProposalError as error:
             raise ProposalError(error.verdict, f"edit {number}: {error}") from error
     _check_extent(tree, parent)
@@ -191,18 +194,22 @@ def net_code_lines(tree: Tree, parent: Tree) -> int:
 def _edited(edit: Edit, tree: Tree) -> str:
     if edit.content is not None:
         if edit.search is not None or edit.replace is not None:
-            raise ProposalError("bad_diff", f"{edit.path}: got content beside search/replace, expected one of the two")
+            raise ProposalError(
+                State.BAD_DIFF, f"{edit.path}: got content beside search/replace, expected one of the two"
+            )
         return edit.content
     if not edit.search or edit.replace is None:
-        raise ProposalError("bad_diff", f"{edit.path}: expected content, or search and replace")
+        raise ProposalError(State.BAD_DIFF, f"{edit.path}: expected content, or search and replace")
     if edit.path not in tree:
         near = difflib.get_close_matches(edit.path, tree, n=1)
-        raise ProposalError("bad_diff", f"{edit.path}: no such file" + (f"; did you mean {near[0]}?" if near else ""))
+        raise ProposalError(
+            State.BAD_DIFF, f"{edit.path}: no such file" + (f"; did you mean {near[0]}?" if near else "")
+        )
     text = tree[edit.path].content.decode("utf-8")
     count = matches(text, edit.search)
     if count != 1:
         where = f"; {nearest_lines(edit.search, text)}" if count == 0 else "; give more lines around it"
-        raise ProposalError("bad_diff", f"{edit.path}: search text matches {count} times, expected 1{where}")
+        raise ProposalError(State.BAD_DIFF, f"{edit.path}: search text matches {count} times, expected 1{where}")
     return text.replace(edit.search, edit.replace)
 
 
@@ -222,6 +229,6 @@ def _check_extent(tree: Tree, parent: Tree) -> None:
     lines = sum(changed_lines(tree, parent))
     if files > limits.PROPOSAL_FILES or lines > limits.PROPOSAL_LINES:
         allowed = f"at most {limits.PROPOSAL_FILES} files and {limits.PROPOSAL_LINES} lines"
-        raise ProposalError("bad_diff", f"edits change {files} files and {lines} lines, expected {allowed}")
+        raise ProposalError(State.BAD_DIFF, f"edits change {files} files and {lines} lines, expected {allowed}")
     if (size := sum(map(len, _changed(tree, parent)[1]))) > limits.PROPOSAL_BYTES:
-        raise ProposalError("bad_diff", f"edits add {size} bytes of text, expected at most {limits.PROPOSAL_BYTES}")
+        raise ProposalError(State.BAD_DIFF, f"edits add {size} bytes of text, expected at most {limits.PROPOSAL_BYTES}")

@@ -8,6 +8,7 @@ import numpy as np
 from data.byte_table import bits_per_byte
 from data.corpus import Corpus
 from data.errors import Refused
+from data.state import State
 from experiments.tiers import Tier
 from preflight.conversation import first_pass, hold
 from preflight.proof import Honesty, prove
@@ -68,7 +69,7 @@ def score(first: Job, second: Job, tier: Tier, corpus: Corpus, limits: ScoreLimi
     if not smooth_bpb <= tier.smooth_bound_bpb:
         got = f"{smooth_bpb:.5f} bpb over {honesty.places} places"
         raise Refused(
-            "dishonest", f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
+            State.DISHONEST, f"losses and predictions differ by up to {got}, expected at most {tier.smooth_bound_bpb}"
         )
     return Score(
         val_bpb=val_bpb,
@@ -86,4 +87,4 @@ def score(first: Job, second: Job, tier: Tier, corpus: Corpus, limits: ScoreLimi
 
 def _check(what: str, used: float, limit: float) -> None:
     if used > limit:
-        raise Refused("timeout(score)", f"score: got {used:.1f} {what}, expected at most {limit:.1f}")
+        raise Refused(State.TIMEOUT_SCORE, f"score: got {used:.1f} {what}, expected at most {limit:.1f}")

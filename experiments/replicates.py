@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator
 from secrets import randbelow
 
+from data.state import State
 from experiments.judge import Noise, may_have_lost
 from experiments.ledger import Ledger, Row, Taken
-from experiments.state import State
 from experiments.tiers import Tier
 
 RESETTLED = (State.KEPT, State.REVERTED)  # a re-measurement was finished

@@ -5,8 +5,8 @@ import time
 from dataclasses import asdict, dataclass
 
 from data.errors import CaddieError
+from data.state import State
 from experiments.ledger import Ledger
-from experiments.state import State
 
 STARTS = 20  # without a settled trial between them: about an hour of pauses
 LONGEST_PAUSE_SECONDS = 300

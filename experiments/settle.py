@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import fmean
 
+from data.state import State
 from experiments.bench import Bench
 from experiments.job import Measured
 from experiments.ledger import Row
-from experiments.state import State
 from preflight.text import one_line, quoted, without_long_numbers
 
 

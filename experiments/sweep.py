@@ -6,9 +6,9 @@ Ledger, commits, logs, loss curves and bundles stay: any number can be measured 
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.state import State
 from experiments.bench import measured_in
 from experiments.ledger import Ledger
-from experiments.state import State
 
 LARGE = ("weights.bin", "artifact.bin")
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from data.errors import IncumbentFailed, ProposalError, Refused
+from data.state import State
 from experiments import novelty
 from experiments.bench import Bench
 from experiments.comparison import Judgement, compare
@@ -15,7 +16,6 @@ from experiments.measurement import Entry
 from experiments.proposal import MERGE, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost
-from experiments.state import State
 from experiments.tiers import CONTROL_EVERY
 from preflight import bundle, checks
 from preflight.sandbox.cleanup import discard
@@ -42,7 +42,7 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
         )
     except ProposalError as error:
         number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, 2000))
-        return settle(bench, number, None, State.of(error.verdict), detail=str(error))
+        return settle(bench, number, None, error.verdict, detail=str(error))
     title = one_line(proposal.title)
     tree: str | None = None
     try:
@@ -64,13 +64,13 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
         if changed <= KNOB_FILES and report.knobs == incumbent.knobs:
             # It would measure the incumbent again.
             message = f"no knob of preset {bench.tier.target.preset} changes; edit its preset or a default it uses"
-            raise ProposalError("no_op", message)
+            raise ProposalError(State.NO_OP, message)
         bench.ledger.update(number, state=State.RUNNING.value)
         judgement = _judged(bench, Entry(number, title, folder / bundle.NAME, budget), incumbent)
         state, delta = judgement.state, judgement.delta_bpb
         return settle(bench, number, tree, state, judgement.believed, delta_bpb=delta, detail=judgement.reason)
     except Refused as refusal:
-        return settle(bench, number, tree, State.of(refusal.verdict), detail=str(refusal))
+        return settle(bench, number, tree, refusal.verdict, detail=str(refusal))
     except IncumbentFailed as failed:
         holder = disown(bench, incumbent, number, str(failed))
         told = f"its incumbent, trial {incumbent.number:04d}, {failed}; trial {holder.number:04d} holds again"
@@ -97,7 +97,7 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     """The candidate's tree, held under its ref before anything runs; raises Refused."""
     if proposal.parent != parent:
         message = f"written against {proposal.parent[:10]}, expected the incumbent {parent[:10]}; propose again"
-        raise ProposalError("bad_diff", message)
+        raise ProposalError(State.BAD_DIFF, message)
     before = bench.workspace.read(parent)
     sources = apply(proposal, before)
     tree = bench.workspace.write(sources, parent)
@@ -111,12 +111,14 @@ def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tu
     bench.ledger.update(number, tree=tree, fingerprint=name, change=change, **counts)
     bench.workspace.hold(number, tree)
     if is_no_op(sources, before):
-        raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
+        raise ProposalError(
+            State.NO_OP, "the edits change nothing but comments and layout; expected a change of behaviour"
+        )
     if len(lost := bench.ledger.lost(tree)) >= LOST_TWICE:
         numbers = " and ".join(f"{row.number:04d}" for row in lost)
-        raise ProposalError("duplicate", f"trials {numbers} of this tree ended with the machine; not a third time")
+        raise ProposalError(State.DUPLICATE, f"trials {numbers} of this tree ended with the machine; not a third time")
     if earlier:
-        raise ProposalError("duplicate", f"this tree is {novelty.told(earlier)}; expected a new one")
+        raise ProposalError(State.DUPLICATE, f"this tree is {novelty.told(earlier)}; expected a new one")
     if proposal.by != MERGE:  # what it unites was tried, and not together
         novelty.require_unlike(changed, others)
     return sources, tree

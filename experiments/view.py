@@ -18,9 +18,9 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
+from data.state import State
 from experiments.doctor import BAD, GOOD, NOTE, Line
 from experiments.ledger import Row
-from experiments.state import State
 from preflight.text import one_line
 
 WATCH_SECONDS = 1.0

@@ -2,6 +2,7 @@
 
 import re
 
+from data.state import State
 from preflight import limits
 from preflight.finding import Finding
 from preflight.syntax import module_name
@@ -23,10 +24,12 @@ def check_path(path: str) -> list[Finding]:
     """A path that a proposal names."""
     if module_name(path) in {module_name(locked) for locked in LOCKED}:
         return [
-            Finding("static", path, "a locked file", "a file of base/ that is not one of " + ", ".join(sorted(LOCKED)))
+            Finding(
+                State.STATIC, path, "a locked file", "a file of base/ that is not one of " + ", ".join(sorted(LOCKED))
+            )
         ]
     if not ALLOWED_PATH.fullmatch(path):
-        return [Finding("static", path, "a path outside base/", "base/**/name.py in lower case, no links, no '..'")]
+        return [Finding(State.STATIC, path, "a path outside base/", "base/**/name.py in lower case, no links, no '..'")]
     return []
 
 
@@ -38,7 +41,7 @@ def check_tree(tree: Tree, parent: Tree) -> list[Finding]:
             continue
         findings += check_path(path)
         if path in tree and tree[path].mode != PLAIN:
-            findings.append(Finding("static", path, f"mode {tree[path].mode}", f"a plain file, mode {PLAIN}"))
+            findings.append(Finding(State.STATIC, path, f"mode {tree[path].mode}", f"a plain file, mode {PLAIN}"))
     if len(tree) > limits.TREE_FILES:
-        findings.append(Finding("static", "base", f"{len(tree)} files", f"at most {limits.TREE_FILES}"))
+        findings.append(Finding(State.STATIC, "base", f"{len(tree)} files", f"at most {limits.TREE_FILES}"))
     return findings

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from data.errors import Refused
 from data.shards import Tokens
+from data.state import State
 from preflight.phases import require
 from preflight.sandbox import Job, Running, start
 
@@ -28,7 +29,7 @@ class HungUp(Refused):
     """The scorer's end of the socket is gone; how its process died says why."""
 
     def __init__(self, message: str) -> None:
-        super().__init__("crash", message)
+        super().__init__(State.CRASH, message)
 
 
 class Conversation:
@@ -42,7 +43,7 @@ class Conversation:
         """Losses in nats of `tokens`, shape (n,), each given every token since the last reset."""
         losses = self._ask(OBSERVE, len(tokens), tokens.astype("<u2").tobytes())
         if len(losses) and float(losses.min()) < LEAST_LOSS:
-            raise Refused("dishonest", f"got a loss of {losses.min():.6g} nats, expected none below 0")
+            raise Refused(State.DISHONEST, f"got a loss of {losses.min():.6g} nats, expected none below 0")
         return losses
 
     def predict(self) -> Values:
@@ -63,14 +64,14 @@ class Conversation:
             found, count = HEADER.unpack(head)
             if found != operation or count != expected:
                 answer = f"frame {found!r} with {count} values"
-                raise Refused("crash", f"score answered {answer}, expected {operation!r} with {expected}")
+                raise Refused(State.CRASH, f"score answered {answer}, expected {operation!r} with {expected}")
             values = np.frombuffer(self._receive(4 * count), dtype="<f4")
         except TimeoutError as error:
-            raise Refused("timeout(score)", "score did not answer in time") from error
+            raise Refused(State.TIMEOUT_SCORE, "score did not answer in time") from error
         except OSError as error:
             raise HungUp(f"score hung up: {error}") from error
         if not np.isfinite(values).all() and operation == OBSERVE:
-            raise Refused("nan", f"got {int((~np.isfinite(values)).sum())} losses that are no number")
+            raise Refused(State.NAN, f"got {int((~np.isfinite(values)).sum())} losses that are no number")
         return values
 
     def _receive(self, count: int) -> bytes:

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from data.errors import Refused
+from data.state import State
 
 
 @dataclass(frozen=True)
@@ -23,4 +24,4 @@ class Finding:
         return asdict(self)
 
     def refusal(self) -> Refused:
-        return Refused(self.rule, str(self))
+        return Refused(State(self.rule), str(self))

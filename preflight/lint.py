@@ -8,6 +8,7 @@ runs, and a thousand attempts on the walls do not begin with `exec`.
 import unicodedata
 from collections import Counter
 
+from data.state import State
 from preflight import syntax
 from preflight.bindings import Bound
 from preflight.boundary import LOCKED
@@ -41,7 +42,7 @@ def check_file(path: str, content: bytes, bound: Bound) -> list[Finding]:
     try:
         return [*invisible(path, content.decode("utf-8")), *named(path, syntax.parse(content), bound)]
     except RecursionError:
-        return [Finding("static", path, "nesting too deep to be read", "shorter expressions")]
+        return [Finding(State.STATIC, path, "nesting too deep to be read", "shorter expressions")]
 
 
 def invisible(path: str, text: str) -> list[Finding]:
@@ -49,5 +50,5 @@ def invisible(path: str, text: str) -> list[Finding]:
     findings = []
     for number, line in enumerate(text.split("\n"), start=1):
         for sign in sorted({sign for sign in line if unicodedata.category(sign) in INVISIBLE} - {"\t"}):
-            findings.append(Finding("static", path, f"U+{ord(sign):04X}", "characters that can be seen", number))
+            findings.append(Finding(State.STATIC, path, f"U+{ord(sign):04X}", "characters that can be seen", number))
     return findings

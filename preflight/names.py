@@ -2,6 +2,7 @@
 
 import ast
 
+from data.state import State
 from preflight.bindings import Bound, is_member
 from preflight.finding import Finding
 from preflight.text import one_line
@@ -38,7 +39,7 @@ class Visitor(ast.NodeVisitor):
         self.scopes: list[ast.AST] = []  # functions and classes around the place that is read
 
     def refuse(self, node: ast.AST, got: str, expected: str) -> None:
-        self.findings.append(Finding("static", self.path, one_line(got, 120), expected, getattr(node, "lineno", 0)))
+        self.findings.append(Finding(State.STATIC, self.path, one_line(got, 120), expected, getattr(node, "lineno", 0)))
 
     def attribute(self, node: ast.AST, name: str) -> None:
         """A name after a dot, or one that stands for it."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from data.corpus import Corpus
 from data.errors import Refused, SandboxError
+from data.state import State
 from preflight.sandbox import Job, Limits, Outcome
 from preflight.text import tail
 
@@ -16,10 +17,10 @@ MEMORY_TO_BLAME = 0.5  # of its limit: from this peak on it is the job that the 
 EXIT_NOT_FINITE, EXIT_OVERSIZE = 3, 4  # base/protocol.py
 KILLED = (-9, 128 + 9)  # SIGKILL; as bubblewrap passes it on
 ENDED_BY = {
-    "memory": ("oom", "memory"),
-    "disk": ("crash", "disk space or number of files"),
-    "log": ("crash", "length of the log"),
-    "processes": ("crash", "number of processes"),
+    "memory": (State.OOM, "memory"),
+    "disk": (State.CRASH, "disk space or number of files"),
+    "log": (State.CRASH, "length of the log"),
+    "processes": (State.CRASH, "number of processes"),
 }
 
 
@@ -131,20 +132,20 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
     if outcome.reason in ("wall", "cpu", "setup", "setup_cpu"):
         used, limit = (getattr(side, f"{outcome.reason}_seconds") for side in (outcome, job.limits))
         what = f"{outcome.reason.replace('_', ' ')} seconds"
-        raise Refused(f"timeout({phase})", f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
+        raise Refused(State.timeout(phase), f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
     if not outcome.reason and outcome.status in KILLED and outcome.machine_out_of_memory:
         used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
         if used < MEMORY_TO_BLAME * limit:
             raise SandboxError(
                 f"{phase} was killed with {used:,} of {limit:,} bytes in use: the machine is out of memory"
             )
-        raise Refused("oom", f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer")
+        raise Refused(State.OOM, f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer")
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]
         raise Refused(verdict, f"{phase}: ended by its limit on {what}; {said}")
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
-        raise Refused("nan", f"train: {said}")
+        raise Refused(State.NAN, f"train: {said}")
     if outcome.status == EXIT_OVERSIZE and phase == "pack":
-        raise Refused("oversize", f"pack: {said}")
-    raise Refused("crash", f"{phase}: exit status {outcome.status}: {said}")
+        raise Refused(State.OVERSIZE, f"pack: {said}")
+    raise Refused(State.CRASH, f"{phase}: exit status {outcome.status}: {said}")

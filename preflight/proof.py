@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from data.errors import Refused
 from data.shards import Tokens
+from data.state import State
 from preflight.conversation import Conversation, Values
 
 ROUNDING_NATS = 1e-3  # two float32 sums in another order differ far less; the measured noise is added on top
@@ -56,7 +57,7 @@ def prove(
     noise = float(np.abs(again - second[: len(again)]).max())
     if not noise <= NOISE_LIMIT_NATS:
         message = f"got losses that move by {noise:.4g} nats when a stretch is repeated with the same cuts"
-        raise Refused("dishonest", f"{message}, expected at most {NOISE_LIMIT_NATS}")
+        raise Refused(State.DISHONEST, f"{message}, expected at most {NOISE_LIMIT_NATS}")
     tolerance = ROUNDING_NATS + 2.0 * noise
 
     promised = np.zeros(len(chosen))
@@ -118,4 +119,4 @@ def _refuse(place: int, what: str, found: float, against: str, expected: float, 
         top = np.argsort(table)[::-1][:3]
         terms = "; largest terms " + ", ".join(f"p({token})={np.exp(table[token]):.4g}" for token in top)
     witness = f"at token {place}: got {what} {found:.6f}, expected {against} {expected:.6f}".replace("  ", " ")
-    raise Refused("dishonest", witness + terms)
+    raise Refused(State.DISHONEST, witness + terms)

@@ -9,6 +9,7 @@ import ast
 import python_minifier
 
 from data.errors import Refused
+from data.state import State
 from preflight import bundle, syntax
 from preflight.phases import Target
 from preflight.text import one_line
@@ -68,7 +69,7 @@ def minified(tree: Tree) -> Tree:
             )
         except (SyntaxError, ValueError, RecursionError) as error:
             raise Refused(
-                "static", f"{path}: expected Python that can be minified, got {one_line(str(error))}"
+                State.STATIC, f"{path}: expected Python that can be minified, got {one_line(str(error))}"
             ) from error
         small[path] = Source(PLAIN, text.encode("utf-8"))
     return small

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from data.errors import Refused
+from data.state import State
 from preflight import bundle, limits
 from preflight.finding import Finding
 from preflight.phases import Candidate, Target, require
@@ -28,17 +29,17 @@ def knobs(candidate: Candidate, folder: Path) -> str:
         values = {str(knob["name"]): knob["value"] for knob in described}
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(
-            "crash", f"describe: expected knobs as JSON on the last line, got {type(error).__name__}"
+            State.CRASH, f"describe: expected knobs as JSON on the last line, got {type(error).__name__}"
         ) from error
     for name, value in values.items():
         if wrong := unfit(name, value):
             characters = limits.KNOB_NAME_CHARACTERS, limits.KNOB_VALUE_CHARACTERS
             expected = "a plain value, name and text of at most {} and {} characters".format(*characters)
-            raise Refused("crash", f"describe: got {wrong}, expected {expected}")
+            raise Refused(State.CRASH, f"describe: got {wrong}, expected {expected}")
     content = json.dumps(values, sort_keys=True)
     if len(described) > limits.KNOBS or len(content) > limits.KNOBS_BYTES:
         found, most = f"{len(described)} knobs in {len(content)} bytes", f"{limits.KNOBS} in {limits.KNOBS_BYTES}"
-        raise Refused("crash", f"describe: got {found}, expected at most {most}")
+        raise Refused(State.CRASH, f"describe: got {found}, expected at most {most}")
     return content
 
 
@@ -59,7 +60,7 @@ def last_line(log: Path) -> bytes:
     """What a program says of itself, of a bounded size; empty if it says nothing. Raises Refused."""
     lines = log.read_bytes().splitlines()
     if lines and len(lines[-1]) > limits.DESCRIPTION_BYTES:
-        raise Refused("crash", f"describe: got {len(lines[-1])} bytes, expected at most {limits.DESCRIPTION_BYTES}")
+        raise Refused(State.CRASH, f"describe: got {len(lines[-1])} bytes, expected at most {limits.DESCRIPTION_BYTES}")
     return lines[-1] if lines else b""
 
 
@@ -68,7 +69,7 @@ def check(code_bytes: int, model_bytes: int, cap_bytes: int) -> list[Finding]:
     smallest = code_bytes + int(SLACK * model_bytes)
     if smallest <= cap_bytes:
         return []
-    return [Finding("oversize", "size", f"at least {smallest:,} bytes", f"at most {cap_bytes:,} with the code")]
+    return [Finding(State.OVERSIZE, "size", f"at least {smallest:,} bytes", f"at most {cap_bytes:,} with the code")]
 
 
 def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int:
@@ -87,6 +88,6 @@ def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int
         take(job.out, "size.json", 1 << 16, folder / "size.json")
         return program.stat().st_size + int(json.loads((folder / "size.json").read_text())["model_bytes"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Refused("crash", f"size: expected model_bytes in size.json, found {type(error).__name__}") from error
+        raise Refused(State.CRASH, f"size: expected model_bytes in size.json, found {type(error).__name__}") from error
     finally:
         discard(folder)

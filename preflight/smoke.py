@@ -8,6 +8,7 @@ import numpy as np
 from data.corpus import Corpus
 from data.errors import Refused
 from data.shards import read_shard, write_shard
+from data.state import State
 from preflight import size
 from preflight.conversation import first_pass, hold
 from preflight.phases import Candidate, require
@@ -47,7 +48,7 @@ def require_seed_matters(candidate: Candidate, corpus: Corpus, folder: Path, wei
     """Another seed gives other weights, or a candidate could have chosen its luck once for all; raises Refused."""
     if train(candidate, corpus, folder, seed).read_bytes() == weights.read_bytes():
         raise Refused(
-            "seed_ignored", f"train: got the same weights after {STEPS} steps with two seeds, expected others"
+            State.SEED_IGNORED, f"train: got the same weights after {STEPS} steps with two seeds, expected others"
         )
 
 

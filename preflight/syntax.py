@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+from data.state import State
 from preflight import limits
 from preflight.finding import Finding
 from preflight.text import one_line
@@ -23,19 +24,21 @@ def check(tree: Tree, parent: Tree | None = None) -> list[Finding]:
     modules: dict[str, str] = {}
     for path in sorted(tree):
         if (other := modules.setdefault(module_name(path), path)) != path:
-            findings.append(Finding("static", path, f"a second {module_name(path)}", f"one module of a name: {other}"))
+            findings.append(
+                Finding(State.STATIC, path, f"a second {module_name(path)}", f"one module of a name: {other}")
+            )
     known = parent if parent is not None and {module_name(path) for path in parent} <= modules.keys() else {}
     for path, source in tree.items():
         if known.get(path) == source:
             continue
         if source.mode != PLAIN or not path.endswith(".py"):
-            findings.append(Finding("static", path, f"mode {source.mode}", "a plain .py file"))
+            findings.append(Finding(State.STATIC, path, f"mode {source.mode}", "a plain .py file"))
         elif len(source.content) > limits.FILE_BYTES:
-            findings.append(Finding("static", path, f"{len(source.content)} bytes", f"at most {limits.FILE_BYTES}"))
+            findings.append(Finding(State.STATIC, path, f"{len(source.content)} bytes", f"at most {limits.FILE_BYTES}"))
         else:
             findings += check_source(path, source.content, modules)
     if "base.__main__" not in modules:
-        findings.append(Finding("static", "base/__main__.py", "no such file", "the program's entry"))
+        findings.append(Finding(State.STATIC, "base/__main__.py", "no such file", "the program's entry"))
     return findings
 
 
@@ -46,19 +49,19 @@ def check_source(path: str, content: bytes, modules: Container[str]) -> list[Fin
             warnings.simplefilter("ignore", SyntaxWarning)
             compile(content, path, "exec", dont_inherit=True)  # sees what a parser lets pass: an argument given twice
     except SyntaxError as error:
-        return [Finding("static", path, one_line(error.msg), "Python that parses", error.lineno or 0)]
+        return [Finding(State.STATIC, path, one_line(error.msg), "Python that parses", error.lineno or 0)]
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes, bad UTF-8, nesting beyond the parser
-        return [Finding("static", path, type(error).__name__, "Python source in UTF-8", 0)]
+        return [Finding(State.STATIC, path, type(error).__name__, "Python source in UTF-8", 0)]
     findings = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Import | ast.ImportFrom):
             continue
         if isinstance(node, ast.ImportFrom) and node.level:
-            findings.append(Finding("static", path, "a relative import", "from base.… import …", node.lineno))
+            findings.append(Finding(State.STATIC, path, "a relative import", "from base.… import …", node.lineno))
         for name in imported(node):
             if name.partition(".")[0] == "base" and name not in modules:
                 findings.append(
-                    Finding("static", path, f"import of {one_line(name, 80)}", "a module of this tree", node.lineno)
+                    Finding(State.STATIC, path, f"import of {one_line(name, 80)}", "a module of this tree", node.lineno)
                 )
     return findings
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import Refused
+from data.state import State
 from preflight import limits
 
 
@@ -26,7 +27,7 @@ def read_folder(root: Path) -> Tree:
     """The base/ folder under `root`; caches are left out, links are kept as links."""
     tree: Tree = {}
     if not stat.S_ISDIR((root / "base").lstat().st_mode if (root / "base").exists() else 0):
-        raise Refused("static", "base: expected a folder, no link to one")
+        raise Refused(State.STATIC, "base: expected a folder, no link to one")
     for path in sorted((root / "base").rglob("*")):
         name = path.relative_to(root).as_posix()
         info = path.lstat()
@@ -35,7 +36,7 @@ def read_folder(root: Path) -> Tree:
         if stat.S_ISLNK(info.st_mode):
             tree[name] = Source(LINK, str(path.readlink()).encode())
         elif not stat.S_ISREG(info.st_mode) or info.st_size > limits.FILE_BYTES:
-            raise Refused("static", f"{name}: expected a plain file of at most {limits.FILE_BYTES} bytes")
+            raise Refused(State.STATIC, f"{name}: expected a plain file of at most {limits.FILE_BYTES} bytes")
         else:
             tree[name] = Source("100755" if info.st_mode & 0o111 else PLAIN, path.read_bytes())
     return tree

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import Class
-from experiments.state import State
 
 CLASSES: tuple[str, ...] = get_args(Class)
 STAY = 3  # proposals of a class in a row

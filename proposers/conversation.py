@@ -9,6 +9,7 @@ from typing import Any
 import anthropic
 
 from data.errors import NeedsPerson, ProposalError, ProposerFailed
+from data.state import State
 from experiments.calls import Outcome
 from preflight.text import one_line
 from proposers import messages, render
@@ -101,7 +102,7 @@ class Conversation:
         self.calls.append(number)
         if answer.stopped == "max_tokens":
             message = f"the answer was cut off at {self.output_tokens} tokens; expected a shorter one"
-            raise ProposalError("bad_diff", message)
+            raise ProposalError(State.BAD_DIFF, message)
         if answer.stopped == "model_context_window_exceeded":
             raise messages.Overflow("the answer outgrew the model's context")
         if answer.text.strip():

@@ -12,10 +12,10 @@ from math import ceil, sqrt
 from statistics import fmean, stdev
 from typing import Any
 
+from data.state import State
 from experiments.ledger import Row
 from experiments.novelty import told as outcome
 from experiments.proposal import idea_of
-from experiments.state import State
 from preflight.text import one_line
 from proposers import lessons
 from proposers.choice import CLASSES

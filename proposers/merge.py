@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from data.errors import Exhausted, ProposalError
+from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import MERGE, Proposal, edits_between
 from experiments.proposal import apply as applied
-from experiments.state import State
 from preflight.tree import Tree
 from proposers import Options
 from proposers.context import Context

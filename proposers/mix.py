@@ -1,9 +1,9 @@
 """Numbers to the search, structure to the LLM, and now and then two near-misses in one."""
 
 from data.errors import Exhausted
+from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import MERGE, SEARCH, by_of
-from experiments.state import State
 from proposers import Options, Proposer
 from proposers.anthropic_api import Anthropic
 from proposers.choice import Choice, counted, turn

@@ -8,9 +8,9 @@ import ast
 from collections import Counter
 from dataclasses import dataclass
 
+from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import part_of
-from experiments.state import State
 from preflight import syntax
 from preflight.boundary import LOCKED
 from preflight.tree import Tree

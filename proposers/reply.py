@@ -4,6 +4,7 @@ import json
 import re
 
 from data.errors import ProposalError
+from data.state import State
 from experiments import novelty
 from experiments.proposal import MERGE, Proposal, apply, is_no_op
 from preflight import checks
@@ -27,13 +28,15 @@ def read(text: str, context: Context) -> Proposal:
     proposal = Proposal.parse(json.dumps(found))
     tree = apply(proposal, context.tree)
     if is_no_op(tree, context.tree):
-        raise ProposalError("no_op", "the edits change nothing but comments and layout; expected a change of behaviour")
+        raise ProposalError(
+            State.NO_OP, "the edits change nothing but comments and layout; expected a change of behaviour"
+        )
     for finding in checks.static(tree, context.tree):
-        raise ProposalError(finding.rule, str(finding))
+        raise ProposalError(State(finding.rule), str(finding))
     name = novelty.fingerprint(tree, context.tree, context.incumbent.fingerprint if context.incumbent else None)
     for row in context.rows:
         if row.fingerprint == name and row.state.counts:
-            raise ProposalError("duplicate", f"this tree is {novelty.told(row)}; expected a new one")
+            raise ProposalError(State.DUPLICATE, f"this tree is {novelty.told(row)}; expected a new one")
     if proposal.by != MERGE:  # what it unites was tried, and not together
         novelty.require_unlike(novelty.change(tree, context.tree), context.rows)
     return proposal
@@ -44,7 +47,7 @@ def json_object(text: str) -> dict[str, object]:
     fenced = FENCE.search(text)
     found = _objects(fenced.group(1) if fenced else text)
     if not found:
-        raise ProposalError("bad_diff", "expected one JSON object, got none that parses")
+        raise ProposalError(State.BAD_DIFF, "expected one JSON object, got none that parses")
     return max(found, key=lambda value: ("edits" in value, len(value)))
 
 

@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 from data.errors import NoProposal
+from data.state import State
 from experiments.proposal import title_of
-from experiments.state import State
 from experiments.trial import LOST_TWICE
 from proposers import Options
 from proposers.context import Context

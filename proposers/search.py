@@ -13,9 +13,9 @@ import optuna
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 
 from data.errors import Exhausted
+from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import SEARCH, edits_between
-from experiments.state import State
 from preflight.tree import Tree
 from proposers import Options
 from proposers.context import Context

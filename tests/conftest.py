@@ -11,11 +11,11 @@ from support import MORE_TEXT, ROOT, git, proposal
 
 from data.build import train_tokenizer, write_corpus
 from data.corpus import Corpus
+from data.state import State
 from experiments.baseline import baseline
 from experiments.bench import Bench
 from experiments.job import UNLIMITED, Budget
 from experiments.loop import open_bench
-from experiments.state import State
 from experiments.trial import run_trial
 from preflight import lint
 from preflight.sandbox.isolation import available_levels

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from data.state import State
 from experiments.ledger import Row
-from experiments.state import State
 from experiments.tiers import PROFILES
 from preflight.sandbox.isolation import available_levels
 from preflight.tree import Tree

@@ -17,10 +17,10 @@ import pytest
 from support import ROOT, git
 
 from data.errors import CaddieError
+from data.state import State
 from experiments.ledger import Ledger
 from experiments.loop import open_bench
 from experiments.session import STARTS, Session
-from experiments.state import State
 from preflight.sandbox import process_tree
 
 pytestmark = [pytest.mark.trial, pytest.mark.torch]

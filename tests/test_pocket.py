@@ -15,12 +15,12 @@ import sentencepiece
 from support import ROOT, git, proposal
 
 from data.corpus import Corpus
+from data.state import State
 from dev.benchmarks.pocket import by_hand
 from experiments.baseline import baseline, budget
 from experiments.loop import open_bench
 from experiments.promote import promote
 from experiments.record import Author, contents
-from experiments.state import State
 from experiments.tiers import FULL_POCKET, PROFILES, RECORD_POCKET
 from experiments.trial import run_trial
 from preflight import logs

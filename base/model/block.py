@@ -61,9 +61,9 @@ class Block(nn.Module):
         """RMSNorm times 1/sqrt(l + 1) with ln_scale: deep layers see smaller inputs (#315)."""
         return rms_norm(x) * self.norm_scale if self.norm_scale != 1.0 else rms_norm(x)
 
-    def first_values(self, shared: Shared) -> Tensor:
-        """The first layer's raw values (B, T, K Dh), which value residuals pass on; one small product done twice."""
-        return self.attention.v(self.read(self.mixed(shared.x0, shared)))
+    def first_values(self, x: Tensor, shared: Shared) -> Tensor:
+        """The first layer's raw values (B, T, K Dh) of its input x, which value residuals pass on: done twice."""
+        return self.attention.v(self.read(self.mixed(x, shared)))
 
 
 def mix_start(kind: str, layer: int, layers: int) -> float:

@@ -88,7 +88,8 @@ class GPT(nn.Module):
         if self.value_embedding is not None:
             shared = shared._replace(value_embedding=self.value_embedding(tokens, x0.dtype))
         if attention.value_residual != "none":
-            shared = shared._replace(first_values=self.blocks[0].first_values(shared))
+            seen = x0 if self.streams is None else self.streams.read(x0, self.streams.start(x0), 0)
+            shared = shared._replace(first_values=self.blocks[0].first_values(seen, shared))
         return shared
 
     def hidden(self, tokens: Tensor) -> Tensor:

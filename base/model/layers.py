@@ -10,7 +10,7 @@ from base.runtime import generator
 
 Fill = Callable[[Tensor, torch.Generator], object]  # fills a tensor in place
 # What a parameter is decides how it moves (optim/optimiser.py) and what its artifact keeps of it (export.py).
-ROLES = ("matrix", "projection", "table", "gate", "scalar")
+ROLES = ("matrix", "projection", "table", "gate", "scalar", "factor")
 
 
 def parameter(*shape: int, init: Fill, role: str = "scalar") -> nn.Parameter:

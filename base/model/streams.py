@@ -11,13 +11,13 @@ class Streams(nn.Module):
     """n streams H_0 = x (B, T, D) and others (n-1, B, T, D) = 0, summed at the end.
 
     A layer sees h = sum_j a_j H_j and adds d: H_j <- H_j + b_j d. a and b start as (1, 0, ..), the plain network.
-    #738 carries n = 1, two learned factors a layer.
+    #738 carries n = 1, two learned factors a layer; as the paper has it, they do not decay.
     """
 
     def __init__(self, config: Config):
         super().__init__()
         shape = config.model.num_layers, config.residual.hyper_streams
-        self.reads, self.writes = parameter(*shape, init=first_column), parameter(*shape, init=first_column)
+        self.reads, self.writes = (parameter(*shape, init=first_column, role="factor") for _ in range(2))
 
     def start(self, x: Tensor) -> Tensor:
         return x.new_zeros(self.reads.size(1) - 1, *x.shape)

@@ -34,7 +34,9 @@ class Optimiser:
         groups = [
             (optim.embed_lr, optim.weight_decay, roles["table"]),
             (optim.scalar_lr, optim.scalar_weight_decay, roles["scalar"] + roles["gate"] + projections),
+            (optim.scalar_lr, 0.0, roles["factor"]),
         ]
+        groups = [group for group in groups if group[2]]
         self.config, self.runtime = config, runtime
         self.storage = store(largest_first, [parameters for *_, parameters in groups], runtime.world)
         late = late_matrices(optim, model, config.model.num_layers)

@@ -15,8 +15,8 @@ import typer
 
 from data.corpus import Corpus
 from data.errors import Refused
+from data.state import State
 from experiments.ledger import COLUMNS, Row
-from experiments.state import State
 from experiments.tiers import PROFILES
 from preflight import bundle
 from preflight.phases import Candidate, require

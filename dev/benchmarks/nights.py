@@ -14,11 +14,11 @@ from statistics import fmean, stdev
 import typer
 from scipy.stats import t
 
+from data.state import State
 from experiments.baseline import baseline, budget
 from experiments.ledger import Ledger
 from experiments.loop import open_bench, recover
 from experiments.replicates import differences, noise_floor
-from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from preflight.tree import Tree

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import typer
 
+from data.state import State
 from experiments.runs import open_ledger
-from experiments.state import State
 from experiments.tiers import PROFILES
 from preflight import bundle
 from preflight.phases import interpreter

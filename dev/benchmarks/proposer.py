@@ -25,6 +25,7 @@ from unittest.mock import patch
 import typer
 
 from data.errors import Refused
+from data.state import State
 from dev.benchmarks.replay import FILE
 from experiments import novelty, trial
 from experiments.bench import Bench
@@ -33,7 +34,6 @@ from experiments.loop import open_bench
 from experiments.prices import PRICES_DATE, Tokens, price_of
 from experiments.proposal import Proposal
 from experiments.settle import settle
-from experiments.state import State
 from experiments.workspace import Workspace
 from preflight import syntax
 from proposers import Options, messages, render

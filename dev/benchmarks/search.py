@@ -18,10 +18,10 @@ from typing import Annotated
 
 import typer
 
+from data.state import State
 from experiments import loop
 from experiments.judge import RULES
 from experiments.ledger import Ledger
-from experiments.state import State
 from experiments.tiers import PROFILES
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -6,9 +6,9 @@ from math import isfinite
 
 import plotly.graph_objects as go
 
+from data.state import State
 from experiments.curves import Curve
 from experiments.report.story import Story, Trial
-from experiments.state import State
 from preflight.text import one_line
 
 INK, MUTED, GRID = "#1c2733", "#64748b", "#e5e9ef"

@@ -15,6 +15,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers.diff import DiffLexer
 
+from data.state import State
 from experiments import mirror, view
 from experiments.bench import measured_in
 from experiments.curves import Curve
@@ -25,7 +26,6 @@ from experiments.report import charts, streams
 from experiments.report.story import Story, Trial, tell
 from experiments.runs import open_ledger, profile_of
 from experiments.show_cli import again
-from experiments.state import State
 from experiments.workspace import Workspace
 from preflight.text import one_line
 

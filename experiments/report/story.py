@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from data.state import State
 from experiments.calls import Calls
 from experiments.ledger import Ledger, Row
 from experiments.outlook import LATER, main_stages, outlook
 from experiments.proposal import by_of
 from experiments.replicates import noise_by_trial
 from experiments.spending import machine_dollars
-from experiments.state import State
 from experiments.tiers import Profile
 
 IDLE = "idle"  # stopped, or between trials

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data.errors import Refused
+from data.state import State
 
 SOCKET_NAME = "socket"
 RELEASED = "train"  # the folder that appears in the view when the clock starts
@@ -89,16 +90,16 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
     try:
         handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise Refused("crash", f"{name}: expected a plain file in OUT, found {error.strerror}") from error
+        raise Refused(State.CRASH, f"{name}: expected a plain file in OUT, found {error.strerror}") from error
     info = os.fstat(handle)
     if not stat.S_ISREG(info.st_mode) or info.st_nlink != 1:
         os.close(handle)
-        raise Refused("crash", f"{name}: expected a plain file with one link in OUT")
+        raise Refused(State.CRASH, f"{name}: expected a plain file with one link in OUT")
     with os.fdopen(handle, "rb") as source:
         if info.st_size > cap_bytes:
-            raise Refused("oversize", f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
+            raise Refused(State.OVERSIZE, f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
         content = source.read(cap_bytes + 1)
     if len(content) > cap_bytes:
-        raise Refused("oversize", f"{name}: grew past {cap_bytes} bytes")
+        raise Refused(State.OVERSIZE, f"{name}: grew past {cap_bytes} bytes")
     store.write_bytes(content)
     return hashlib.sha256(content).hexdigest()

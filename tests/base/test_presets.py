@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +16,9 @@ from support import ROOT  # noqa: E402
 
 from base.model.gpt import GPT, parameter_counts  # noqa: E402
 from base.model.layers import initialise  # noqa: E402
+from base.optim.optimiser import Optimiser  # noqa: E402
 from base.presets import LEFT_OUT, PRESETS, PUBLISHED_PARAMETERS, RECIPES  # noqa: E402
+from base.runtime import Runtime  # noqa: E402
 from dev import golden  # noqa: E402
 
 
@@ -106,9 +109,8 @@ def slow_forward(config, w, tokens):
     def entry(layer, x):
         return block_part(layer, "mix") * x + block_part(layer, "mix_first") * x0
 
-    first_values = (
-        (rms(entry(0, x0)) @ block_part(0, "attention.v.weight").T) if attention.value_residual != "none" else None
-    )
+    read = w["streams.reads"][0, 0] if residual.hyper_streams else 1.0  # #738: of the first layer's own input
+    first_values = rms(entry(0, read * x0)) @ block_part(0, "attention.v.weight").T
 
     def attend(layer, h):
         q = (h @ block_part(layer, "attention.q.weight").T).view(length, heads, size)
@@ -194,6 +196,56 @@ def test_the_network_is_its_slow_twin(name):
     tokens[5] = 1
     found = model.logits(model.hidden(tokens[None]))[0]
     torch.testing.assert_close(found, slow_forward(config, model.state_dict(), tokens), atol=2e-3, rtol=1e-3)
+
+
+def drawn(name):
+    """A preset at pocket width with every parameter away from its start, and a row of tokens."""
+    config = PRESETS[f"{name}_pocket"]()
+    model = GPT(config)
+    initialise(model, 1)
+    stir(model)
+    return config, model, torch.randint(0, 1024, (12,), generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def test_738s_first_values_see_what_its_first_layer_reads():
+    """The residual's source has the read factor in it (.054 in logits at .95), and so has its twin."""
+    config, model, tokens = drawn("seed_738")
+    model.streams.reads.fill_(0.9)
+    model.streams.writes.fill_(0.9)
+    found = model.logits(model.hidden(tokens[None]))[0]
+    weights = model.state_dict()
+    torch.testing.assert_close(found, slow_forward(config, weights, tokens), atol=1e-4, rtol=1e-4)
+    # x0 times .9 everywhere, but for the first values: that is the network as it was before
+    unread = {**weights, "streams.reads": torch.cat((torch.ones(1, 1), weights["streams.reads"][1:]))}
+    assert (found - slow_forward(config, unread, tokens)).abs().max() > 1e-2
+
+
+def test_738s_factors_do_not_decay():
+    config, model, _ = drawn("seed_738")
+    optimiser = Optimiser(config, model, Runtime(0, 1, torch.device("cpu"), torch.float32))
+    before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    optimiser.step(1.0, 0.9)  # gradients of zero: only what decays moves
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    assert before.keys() - moved == {"streams.reads", "streams.writes"}
+
+
+@torch.no_grad()
+def test_576_has_plain_relu2():
+    """Its logs print that source: a slope of .5 as in #569 gives other logits."""
+    config, model, tokens = drawn("seed_576")
+    found = model.logits(model.hidden(tokens[None]))[0]
+    torch.testing.assert_close(found, slow_forward(config, model.state_dict(), tokens), atol=1e-4, rtol=1e-4)
+    assert PRESETS["seed_576"]().model.leaky_slope == 0.0
+    leaky = replace(config, model=replace(config.model, leaky_slope=0.5))
+    assert (found - slow_forward(leaky, model.state_dict(), tokens)).abs().max() > 1e-2
+
+
+def test_rounding_is_off_where_no_log_shows_that_it_ran():
+    for name in ("seed_576", "seed_962"):
+        assert PRESETS[name]().quant.qat == "none"
+        assert "off" in PRESETS[name].__doc__
+    assert PRESETS["seed_576"]().quant.qat_start == 0.7185  # step 4,457 of 6,204, for who switches it on
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.endswith(golden.SMALL)])

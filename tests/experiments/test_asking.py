@@ -16,12 +16,12 @@ from messages_api import KEY, Reply, answered, error
 from support import ROOT
 
 from data.errors import NeedsPerson
+from data.state import State
 from experiments import api_check, key, outlook, spending
 from experiments.asking import Asker
 from experiments.calls import Calls, Outcome
 from experiments.ledger import Ledger
 from experiments.loop import open_bench, run, stopped
-from experiments.state import State
 from experiments.tiers import PROFILES
 from proposers.anthropic_api import MODEL
 

@@ -8,7 +8,7 @@ from support import git, proposal
 
 from data.corpus import Corpus
 from data.errors import DataError, SandboxError
-from experiments.state import State
+from data.state import State
 from experiments.trial import run_trial
 from preflight.phases import Target
 
@@ -233,7 +233,6 @@ def test_a_description_that_never_comes_is_a_verdict_and_not_the_controllers_end
     row = run_trial(bench, proposal(bench, (path, search, hang)), budget)
     assert row.state is State.TIMEOUT_DESCRIBE, row.detail
     assert row.settled_at
-    assert State.of("timeout(something new)") is State.CRASH  # no verdict can be one that no row may have
 
 
 def test_what_a_scorer_prints_about_held_out_text_reaches_no_row(bench, budget):

@@ -3,7 +3,7 @@
 import pytest
 from support import proposal
 
-from experiments.state import State
+from data.state import State
 from experiments.trial import run_trial
 from preflight.sandbox import residue
 

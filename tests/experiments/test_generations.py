@@ -14,6 +14,7 @@ from support import MORE_TEXT, ROOT, TINY, git, proposal
 
 from data.byte_table import bits_per_byte
 from data.errors import CaddieError
+from data.state import State
 from experiments.ablation import ablate, changes
 from experiments.baseline import baseline
 from experiments.job import Job
@@ -23,7 +24,6 @@ from experiments.outlook import correlations, outlook
 from experiments.rejudge import rejudge
 from experiments.replicates import generation, new_seeds, noise_by_trial, noise_floor
 from experiments.settle import settle_lost
-from experiments.state import State
 from experiments.tiers import PROFILES, SORT_OUT
 from experiments.trial import run_trial
 from preflight import bundle

@@ -12,6 +12,7 @@ import pytest
 from support import MORE_TEXT, TINY, git, proposal
 
 from data.errors import Refused
+from data.state import State
 from experiments import mirror, view
 from experiments.comparison import require_repeatable
 from experiments.incumbent import BEHIND, FRESH_TRIES, falls_behind
@@ -21,7 +22,6 @@ from experiments.loop import open_bench, recover
 from experiments.measurement import Entry, program_of
 from experiments.outlook import outlook
 from experiments.replicates import differences, generation, new_seeds, noise_floor
-from experiments.state import State
 from experiments.tiers import PROFILES
 from experiments.trial import run_trial
 from preflight.sandbox.isolation import available_levels

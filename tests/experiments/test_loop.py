@@ -12,11 +12,11 @@ import pytest
 from support import ROOT, git, proposal
 
 from data.errors import MachineError, SandboxError
+from data.state import State
 from experiments.baseline import baseline
 from experiments.ledger import Ledger
 from experiments.loop import open_bench, recover, run, stopped
 from experiments.measurement import Entry, measure
-from experiments.state import State
 from experiments.trial import run_trial
 
 BETTER = ("base/config.py", '"iterations": 4', '"iterations": 40')

@@ -15,6 +15,7 @@ from support import MORE_TEXT, TINY, git, proposal
 from typer.testing import CliRunner
 
 from data.errors import CaddieError, Refused
+from data.state import State
 from experiments import after_cli, branches, cli, golden, record
 from experiments.branches import adopt, finalize
 from experiments.checkout import Checkout
@@ -22,7 +23,6 @@ from experiments.loop import open_bench
 from experiments.measurement import measure
 from experiments.promote import promote
 from experiments.record import Author
-from experiments.state import State
 from experiments.sweep import disposable
 from experiments.tiers import POCKET_TRACK, PROFILES, PROMOTE
 from experiments.trial import run_trial
@@ -156,7 +156,7 @@ def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
 
 def test_a_scorer_that_took_too_long_has_seen_the_text_and_is_not_tried_again(bench, monkeypatch):
     def slow(bench, entry, tier, seed, **_):
-        raise Refused("timeout(score)", "score: got 99.0 cpu seconds, expected at most 30.0")
+        raise Refused(State.TIMEOUT_SCORE, "score: got 99.0 cpu seconds, expected at most 30.0")
 
     with monkeypatch.context() as patch:
         patch.setattr("experiments.promote.measure", slow)

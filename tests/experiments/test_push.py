@@ -10,10 +10,10 @@ import pytest
 from support import ROOT, git, proposal
 
 from data.errors import CaddieError, WorkspaceError
+from data.state import State
 from experiments import mirror
 from experiments.loop import open_bench, recover
 from experiments.push import Pusher
-from experiments.state import State
 from experiments.trial import run_trial
 from experiments.workspace import without_credentials
 

@@ -10,12 +10,12 @@ from proposing import context
 from support import ROOT
 
 from data.errors import NeedsPerson, NoProposal, ProposalError, ProposerFailed
+from data.state import State
 from experiments import api_check
 from experiments.calls import Calls, Outcome
 from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.prices import PRICES, PRICES_DATE, price_of
 from experiments.proposal import Class, Proposal
-from experiments.state import State
 from preflight.tree import PLAIN, Source, read_folder
 from proposers import render
 from proposers.anthropic_api import EFFORTS, MODEL, proposal

@@ -9,11 +9,11 @@ from proposing import context
 from support import ROOT
 
 from data.errors import NoProposal, ProposalError
+from data.state import State
 from experiments import novelty
 from experiments.calls import Calls
 from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.prices import PRICES, cheapest_life, prefix_price
-from experiments.state import State
 from preflight.tree import PLAIN, Source, read_folder
 from proposers import Options, proposer, render
 from proposers.anthropic_api import Anthropic

@@ -14,9 +14,9 @@ from base.config import Config
 from base.overrides import describe_knobs
 from base.presets import PRESETS, RANGES
 from data.errors import NoProposal
+from data.state import State
 from experiments.ledger import COLUMNS, Ledger, Row
 from experiments.proposal import Proposal, apply, edits_between
-from experiments.state import State
 from experiments.workspace import Workspace
 from preflight.tree import PLAIN, Source, read_folder
 from proposers.context import Context

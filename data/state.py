@@ -1,4 +1,4 @@
-"""The states a trial passes through and the ways it can end."""
+"""The states a trial passes through and the ways it can end: one list, from what preflight refuses to the ledger."""
 
 from enum import StrEnum
 
@@ -7,7 +7,6 @@ class State(StrEnum):
     PROPOSED = "proposed"
     PREFLIGHT = "preflight"
     RUNNING = "running"  # train, pack, score: the runner has it
-    JUDGED = "judged"
     BASELINE = "baseline"
     KEPT = "kept"
     REVERTED = "reverted"  # a provisional keep that fresh seeds did not bear out
@@ -27,6 +26,7 @@ class State(StrEnum):
     TIMEOUT_SCORE = "timeout(score)"
     TIMEOUT_SIZE = "timeout(size)"
     TIMEOUT_DESCRIBE = "timeout(describe)"
+    TIMEOUT = "timeout"  # of a program that is no phase of a trial: a probe, a proposer's
     CRASH = "crash"
     INFRA = "infra"  # the machine's fault: tried again once, never blamed on the idea
     STOPPED = "stopped"  # by a person: tried again
@@ -34,7 +34,7 @@ class State(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING, State.JUDGED)
+        return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING)
 
     @property
     def judged(self) -> bool:
@@ -47,6 +47,6 @@ class State(StrEnum):
         return self not in (State.INFRA, State.STOPPED, State.UNJUDGED)
 
     @classmethod
-    def of(cls, verdict: str) -> "State":
-        """The state that a refusal ends in; one that nobody has named yet is a crash, and never the controller's."""
-        return next((state for state in cls if state == verdict), cls.CRASH)
+    def timeout(cls, phase: str) -> "State":
+        """How a phase ends that took too long."""
+        return next((state for state in cls if state == f"timeout({phase})"), cls.TIMEOUT)
