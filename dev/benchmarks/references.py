@@ -78,14 +78,11 @@ def main() -> None:
     parser.add_argument("repository", type=Path)
     repository = parser.parse_args().repository
     torch.set_num_threads(1)
-    print(
-        "| preset | parameters compared | largest logit difference | of logits up to | largest gradient difference, as a share of its tensor's largest |"
-    )
-    print("| --- | --- | --- | --- | --- |")
+    print("| preset | parameters | largest logit difference | of logits up to |", end=" ")
+    print("largest gradient difference, as a share of its tensor's largest |\n| --- | --- | --- | --- | --- |")
     for number, own in OWN.items():
-        print(
-            "| " + " | ".join(compared(number, loaded(repository, number).GPT(**{**COMMON, **own}))) + " |", flush=True
-        )
+        theirs = loaded(repository, number).GPT(**{**COMMON, **own})
+        print("| " + " | ".join(compared(number, theirs)) + " |", flush=True)
 
 
 def loaded(repository: Path, number: int) -> types.ModuleType:
