@@ -88,7 +88,7 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
         for seed, value in theirs.items():
             bench.announce(row.number, change.label, "ablate")
             program, place = folder / bundle.NAME, folder / bench.work_folder().name
-            job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level)
+            job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level, whole=False)
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""
     except Refused as refusal:

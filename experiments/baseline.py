@@ -6,10 +6,10 @@ from data.errors import CaddieError, MachineError, Refused
 from data.state import State
 from experiments import novelty
 from experiments.bench import Bench
-from experiments.comparison import require_seeds_matter
 from experiments.job import UNLIMITED, Budget
 from experiments.ledger import Row
-from experiments.measurement import Entry, measure
+from experiments.luck import require_seeds_matter
+from experiments.measurement import Entry, losses_of, measure
 from experiments.replicates import new_seeds
 from experiments.settle import settle, settle_lost
 from preflight import bundle, checks
@@ -46,7 +46,7 @@ def baseline(bench: Bench, progress: Callable[[], None] = lambda: None) -> Row:
             for seed in new_seeds(bench.tier.rule.seeds - len(measured)):
                 measured.append(measure(bench, entry, tier, seed))
                 progress()
-        require_seeds_matter(measured)
+            require_seeds_matter(measured, losses_of(bench, number, tier))
     except Exception as error:
         settle_lost(bench, number, State.INFRA, f"baseline: {error or type(error).__name__}")
         if isinstance(error, Refused):

@@ -10,7 +10,8 @@ from experiments.incumbent import remeasured
 from experiments.job import UNLIMITED, Measured
 from experiments.judge import ENDS, Evidence, Noise, Rule, Step
 from experiments.ledger import Row
-from experiments.measurement import Entry, measure
+from experiments.luck import require_seeds_matter
+from experiments.measurement import Entry, losses_of, measure
 from experiments.replicates import generation, lost_to_simplicity, noise_floor, tidier
 from experiments.tiers import PROFILES, Tier
 from preflight.sandbox import wipe_shared_state
@@ -46,14 +47,15 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement
     while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
         if step is Step.SEARCH:
             seed = seeds[len(search)]
-            search.append(measure(bench, entry, tier, seed))
+            search.append(measure(bench, entry, tier, seed, whole=not rule.fresh and tier is bench.tier))
         else:
             if not fresh:
                 require_repeatable(bench, entry, search[0], tier, noise)
             again = remeasured(bench, incumbent, tier, entry.number)
             theirs[again.seed] = again.val_bpb
             fresh.append(measure(bench, entry, tier, again.seed, fresh_for=entry.number))
-        require_seeds_matter([*search, *fresh])
+        mine, known = (losses_of(bench, number, tier) for number in (entry.number, incumbent.number))
+        require_seeds_matter([*search, *fresh], mine, known)
     reason = told(evidence(), noise, rule, net_lines, handicap, tidy)
     return Judgement(State(step.value), fmean(evidence().believed), fresh or search, reason)
 
@@ -67,7 +69,7 @@ def require_repeatable(bench: Bench, entry: Entry, first: Measured, tier: Tier, 
     """
     wipe_shared_state()
     unhurried = replace(entry, budget=UNLIMITED)
-    again = measure(bench, unhurried, tier, first.seed, stage="confirm", filed_as=lambda _: REPEAT)
+    again = measure(bench, unhurried, tier, first.seed, stage="confirm", filed_as=lambda _: REPEAT, whole=False)
     moved, same = abs(again.val_bpb - first.val_bpb), again.artifact_sha256 == first.artifact_sha256
     if not same and PROFILES[bench.profile].gpus == 0:
         found = "got another artifact from one seed, expected the same bytes"
@@ -82,14 +84,6 @@ def rotated(seeds: list[int], number: int) -> list[int]:
     """Another seed first for each trial: an unlucky one of the incumbent's shall not wave everything through."""
     start = number % len(seeds)
     return seeds[start:] + seeds[:start]
-
-
-def require_seeds_matter(measured: list[Measured]) -> None:
-    """Two seeds, two artifacts: else its luck could be chosen once for all, and its spread would say nothing."""
-    if len({one.artifact_sha256 for one in measured}) < len(measured):
-        raise Refused(
-            State.SEED_IGNORED, f"got the same artifact twice in {len(measured)} seeds, expected one for each"
-        )
 
 
 def told(evidence: Evidence, noise: Noise, rule: Rule, net_lines: int, handicap: float, tidy: bool) -> str:

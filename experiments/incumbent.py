@@ -48,7 +48,8 @@ def remeasured(bench: Bench, incumbent: Row, tier: Tier, asked_by: int) -> Measu
             return BEHIND if falls_behind(measured.val_bpb, numbers, noise) else tier.name
 
         try:
-            measured = measure(bench, entry, tier, seed, fresh_for=asked_by, filed_as=filed_as)
+            keeps = tier.rule.fresh > 0  # else this tier keeps nothing, and its numbers need not be proved whole
+            measured = measure(bench, entry, tier, seed, fresh_for=asked_by, filed_as=filed_as, whole=keeps)
         except Refused as refusal:
             odd.append(f"{refusal.verdict}: {refusal}")
             continue

@@ -21,6 +21,7 @@ class Budget:
     yardstick_seconds: float
 
 
+LOSSES = "losses.npy"  # below a measurement's folder: the nats of every token of its split, float16
 UNLIMITED = Budget(*[float("inf")] * 6)
 
 
@@ -35,6 +36,8 @@ class Job:
     budget: Budget
     folder: Path  # of this measurement alone
     level: str
+    whole: bool = True  # the proof reads all of the stream: what may become the incumbent or a record
+    reference: Path | None = None  # losses that a gain is claimed over: an incumbent's, as LOSSES holds them
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class Measured:
     """What the harness itself measured; nothing here was said by the candidate but its losses, which were proved."""
 
     seed: int
-    val_bpb: float
-    val_nats: float  # mean per token
+    val_bpb: float  # the conservative number: what was claimed, and the proof's charge
+    val_nats: float  # the same, mean per token
     code_bytes: int
     model_bytes: int
     artifact_sha256: str
@@ -60,8 +63,9 @@ class Measured:
     proof_wall_seconds: float
     yardstick_seconds: float  # the machine's speed before training (preflight/yardstick.py)
     honesty: Honesty
-    honesty_bpb: float  # how far val_bpb can be off by a smooth lie and what may have passed between jobs
+    honesty_bpb: float  # how far val_bpb can be off by a smooth lie, what may have passed between jobs, what is unread
     rare_bpb: float  # and by a rare one
+    charge_bpb: float = 0.0  # of val_bpb: what the proof measured between promises and claims, and its error
 
     @property
     def artifact_bytes(self) -> int:

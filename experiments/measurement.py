@@ -6,7 +6,7 @@ from pathlib import Path
 
 from data.errors import Refused
 from experiments.bench import Bench
-from experiments.job import Budget, Job, Measured
+from experiments.job import LOSSES, Budget, Job, Measured
 from experiments.ledger import Row
 from experiments.tiers import Tier
 from preflight import bundle
@@ -31,15 +31,18 @@ def measure(
     fresh_for: int | None = None,
     stage: str = "",
     filed_as: Callable[[Measured], str] | None = None,
+    whole: bool = True,
 ) -> Measured:
     """Train, pack and score a program with one seed, and note it; the seconds count for the trial that asked.
 
-    It is filed under its tier, where it is evidence, unless `filed_as` names another place.
+    It is filed under its tier, where it is evidence, unless `filed_as` names another place. What decides no keep need
+    not be proved `whole`.
     """
     asked_by = entry.number if fresh_for is None else fresh_for
     work = bench.work_folder()
     with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
-        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level)
+        reference = newest_losses(bench, bench.ledger.row(entry.number), tier)
+        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level, whole, reference)
         try:
             measured = bench.runner.measure(job)
             name = filed_as(measured) if filed_as else tier.name
@@ -51,6 +54,18 @@ def measure(
                 bench.trial_folder(asked_by).mkdir(parents=True, exist_ok=True)
                 work.rename(bench.trial_folder(asked_by) / work.name)
     return measured
+
+
+def newest_losses(bench: Bench, row: Row, tier: Tier) -> Path | None:
+    """Where the newest losses stand of what a trial is held against, at this tier; None where there are none."""
+    parent = bench.ledger.with_commit(row.parent)
+    return next(iter(reversed(losses_of(bench, parent.number, tier))), None) if parent else None
+
+
+def losses_of(bench: Bench, number: int, tier: Tier) -> list[Path]:
+    """The losses of a trial's measurements at a tier, a file a seed, those that are still there; oldest first."""
+    places = [bench.measured_in(number, one) / LOSSES for one in bench.ledger.taken(number) if one.tier == tier.name]
+    return [path for path in places if path.exists()]
 
 
 def program_of(bench: Bench, row: Row) -> Path:

@@ -17,10 +17,10 @@ from data.state import State
 from experiments.ablation import ablate, parts
 from experiments.baseline import baseline, budget
 from experiments.bench import Bench
-from experiments.comparison import require_seeds_matter
 from experiments.job import UNLIMITED, Budget, Measured
 from experiments.ledger import Ledger, Row
-from experiments.measurement import Entry, measure, program_of
+from experiments.luck import require_seeds_matter
+from experiments.measurement import Entry, losses_of, measure, program_of
 from experiments.replicates import new_seeds
 from experiments.tiers import NON_RECORD_TRACK, POCKET_TRACK, PROFILES, Tier
 from preflight import bundle, checks, frontier, machine, shipped
@@ -183,7 +183,7 @@ def _measured(bench: Bench, entry: Entry, tier: Tier, seeds: int) -> list[Measur
             told = f"trial {entry.number} is no record: {failed}; a record runs on every seed it is given"
             raise CaddieError(told) from refusal
         bench.ledger.set_fact(f"{fact}_failed", "")
-    require_seeds_matter(measured)
+    require_seeds_matter(measured, losses_of(bench, entry.number, tier))
     return measured
 
 

@@ -172,8 +172,9 @@ def seed_log(bench: Bench, made: Promotion, one: Measured, program: bytes, versi
             f"Code size: {one.code_bytes} bytes",
             f"Total submission size packed: {one.artifact_bytes} bytes",
             f"proof: {proof.tokens} losses read twice, {proof.places} distributions, largest difference "
-            f"{proof.largest_difference_nats:.3g} nats, noise {proof.noise_nats:.3g}; val_bpb is off by at most "
-            f"{one.honesty_bpb:.6f} smoothly, {one.rare_bpb:.6f} by a lie on under {proof.rare_share:.4%} of tokens",
+            f"{proof.largest_difference_nats:.3g} nats, noise {proof.noise_nats:.3g}; val_bpb has {one.charge_bpb:.3g} "
+            f"charged for it and is off by at most {one.honesty_bpb:.6f} smoothly, "
+            f"{one.rare_bpb:.6f} by a lie on under {proof.rare_share:.4%} of tokens",
             f"final_conversation_exact val_loss:{one.val_nats:.8f} val_bpb:{one.val_bpb:.8f} "
             f"eval_time:{1000 * one.score_wall_seconds:.0f}ms",
             "",

@@ -35,8 +35,8 @@ def show(
             f"seed {measured.seed} ({why}): {measured.val_bpb:.8f} bpb; train {measured.train_cpu_seconds:.1f} CPU s, "
             f"score {measured.score_cpu_seconds:.1f} CPU s; artifact {measured.artifact_sha256[:16]}; proof: "
             f"{proof.tokens} losses read twice, {proof.places} distributions; largest difference "
-            f"{proof.largest_difference_nats:.2g} nats, noise {proof.noise_nats:.2g}; off by at most "
-            f"{measured.honesty_bpb:.5f} bpb smoothly, {measured.rare_bpb:.3f} by a lie "
+            f"{proof.largest_difference_nats:.2g} nats, noise {proof.noise_nats:.2g}; {measured.charge_bpb:.2g} bpb "
+            f"charged, off by at most {measured.honesty_bpb:.5f} bpb smoothly, {measured.rare_bpb:.3f} by a lie "
             f"on under {proof.rare_share:.1%} of tokens"
         )
     if taken:

@@ -28,8 +28,8 @@ class Tier:
     train_cpu_slack: float  # CPU budget over what the baseline needed; inf = by wallclock alone
     score_cpu_slack: float  # the same for the first conversation, which is short and so counted less exactly
     largest_block: int  # tokens of one frame of the first conversation
-    proof_tokens: int  # read again in the second conversation
-    proof_places: int  # distributions demanded in it; as many in a search as on fresh seeds, or a scorer could count
+    proof_tokens: int  # read again, about, where a measurement decides no keep: else all of them
+    proof_places: int  # distributions demanded of a whole stream, a quarter of them or more of a part
     smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
     expected_minutes: float  # of one measurement
 
@@ -72,7 +72,7 @@ FULL_H100 = Tier(
     score_cpu_slack=inf,
     largest_block=1 << 20,
     proof_tokens=1 << 20,
-    proof_places=4096,
+    proof_places=16_384,
     smooth_bound_bpb=0.001,
     expected_minutes=14,
 )

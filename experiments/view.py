@@ -139,7 +139,7 @@ def summary(console: Console, run: str, rows: list[Row], outlook: list[str]) -> 
     if proved:
         console.print(
             Text(
-                "honesty bound: how far val_bpb can be off (99 %) by a smooth lie / a rare one met at no tried place",
+                "honesty bound: how far val_bpb can be off (99 %) by a smooth lie / by lies met at no tried place",
                 "dim",
             )
         )

@@ -1,7 +1,6 @@
 """Numbers to the search, structure to the LLM, and now and then two near-misses in one."""
 
 from data.errors import Exhausted
-from data.state import State
 from experiments.ledger import Row
 from experiments.proposal import MERGE, SEARCH, by_of
 from proposers import Options, Proposer
@@ -26,7 +25,7 @@ class Mix:
 
     def choose(self, context: Context) -> Choice:
         """Whose turn it is."""
-        return turn(list(self.arms), [(arm_of(row), row.state is State.KEPT) for row in made(context)])
+        return turn(list(self.arms), [(arm_of(row), row.state) for row in made(context)])
 
     def propose(self, context: Context) -> str:
         last = [arm_of(row) for row in made(context)][-BETWEEN_MERGES:]

@@ -25,7 +25,7 @@ from experiments.tiers import FULL_POCKET, PROFILES, RECORD_POCKET
 from experiments.trial import run_trial
 from preflight import logs
 from preflight.phases import Candidate
-from preflight.sandbox import Limits, image, run
+from preflight.sandbox import Limits, image, residue, run
 from preflight.sandbox.isolation import available_levels
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -146,7 +146,9 @@ def test_a_lying_scorer_is_dishonest(pocket, name):
 def test_the_honest_baseline_has_a_small_bound(pocket):
     bench, _ = pocket
     row = bench.ledger.row(0)
-    assert row.honesty_bpb < 1e-5
+    text_bytes = int(bench.corpus.byte_table().target_bytes(bench.corpus.tokens("dev")).sum())
+    assert row.honesty_bpb - residue.bpb(bench.level, text_bytes, row.val_bpb) < 1e-3  # what 64 places can exclude
+    assert bench.ledger.measurements(0)[0].charge_bpb < 1e-6
     assert bench.ledger.measurements(0)[0].honesty.tokens == 147_964 or bench.corpus.manifest.trials_can_read_text
 
 

@@ -29,34 +29,51 @@ class SlidingScorer:
         self.reset()
 
     def reset(self) -> None:
-        self.stream = np.zeros(0, dtype=np.int64)
+        self.room, self.seen = np.zeros(1 << 16, dtype=np.int64), 0  # grows by doubling: a long stream comes in pieces
+        self.foretold: np.ndarray | None = None  # what predict() said of the next token
+        self.newest: Tensor | None = None  # log-probabilities (S, V) of the group that the last token was read in
+
+    @property
+    def stream(self) -> np.ndarray:
+        return self.room[: self.seen]
+
+    def join(self, tokens: np.ndarray) -> None:
+        if self.seen + len(tokens) > len(self.room):
+            self.room = np.concatenate([self.stream, np.zeros(self.seen + len(tokens), dtype=np.int64)])
+        self.room[self.seen : self.seen + len(tokens)] = tokens
+        self.seen, self.foretold, self.newest = self.seen + len(tokens), None, None
 
     @torch.inference_mode()
     def observe(self, tokens: np.ndarray) -> np.ndarray:
         """Losses of `tokens` (n,), each given every token of the stream before it; they then join the stream."""
-        first = len(self.stream)
-        self.stream = np.concatenate([self.stream, tokens.astype(np.int64)])
+        first, foretold = self.seen, self.foretold
+        self.join(tokens)
+        if foretold is not None and len(tokens) == 1:
+            return -foretold[tokens.astype(np.int64)]
         losses = np.full(len(tokens), math.log(self.vocab_size), dtype=np.float32)  # the first token has no context
         start = max(first, 1)  # token i is predicted at place i - 1
-        groups = range((start - 1) // self.stride, (len(self.stream) - 2) // self.stride + 1)
-        if len(self.stream) > start:
+        groups = range((start - 1) // self.stride, (self.seen - 2) // self.stride + 1)
+        if self.seen > start:
             targets = self.padded(groups[0] * self.stride + 1, len(groups) * self.stride).view(len(groups), self.stride)
-            found = [
-                -logp.gather(-1, target[..., None])[..., 0]
-                for logp, target in zip(self.log_probabilities(groups), targets.split(self.batch), strict=True)
-            ]
+            found = []
+            for logp, target in zip(self.log_probabilities(groups), targets.split(self.batch), strict=True):
+                found.append(-logp.gather(-1, target[..., None])[..., 0])
+            self.newest = logp[-1] if (self.seen - 1) // self.stride == groups[-1] else None
             place = start - 1 - groups[0] * self.stride
-            losses[start - first :] = torch.cat(found).flatten()[place : place + len(self.stream) - start].cpu().numpy()
+            losses[start - first :] = torch.cat(found).flatten()[place : place + self.seen - start].cpu().numpy()
         return losses
 
     @torch.inference_mode()
     def predict(self) -> np.ndarray:
         """Log-probabilities (V,) of the token after the stream; uniform while nothing has been observed."""
-        if not len(self.stream):
+        if not self.seen:
             return np.full(self.vocab_size, -math.log(self.vocab_size), dtype=np.float32)
-        group, offset = divmod(len(self.stream) - 1, self.stride)
-        (logp,) = self.log_probabilities(range(group, group + 1))
-        return logp[0, offset].cpu().numpy()
+        group, offset = divmod(self.seen - 1, self.stride)
+        if self.newest is None:  # else the place after the last token was worked out with it
+            (logp,) = self.log_probabilities(range(group, group + 1))
+            self.newest = logp[0]
+        self.foretold = self.newest[offset].cpu().numpy()
+        return self.foretold
 
     def log_probabilities(self, groups: range):
         """For each batch of groups: (groups, stride, V), rows dealt to the ranks and gathered again."""

@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 
 import typer
 
+from data.state import State
 from proposers.choice import CLASSES, STAY, turn
 
 History = list[tuple[str, bool]]
@@ -24,12 +25,13 @@ def even(history: History, _: random.Random) -> str:
     return CLASSES[len(history) // STAY % len(CLASSES)]
 
 
-def turns(history: History, _: random.Random) -> str:
-    return turn(CLASSES, history, STAY).name
+def turns(history: History, _: random.Random, stay: int = STAY) -> str:
+    ends = [(name, State.KEPT if kept else State.DISCARDED) for name, kept in history]
+    return turn(CLASSES, ends, stay).name
 
 
-def turns_of_one(history: History, _: random.Random) -> str:
-    return turn(CLASSES, history, 1).name
+def turns_of_one(history: History, rng: random.Random) -> str:
+    return turns(history, rng, 1)
 
 
 def thompson(history: History, rng: random.Random, stay: int = STAY) -> str:

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
 
+import numpy as np
+
 from data.errors import Refused
 from experiments.curves import run_watched
-from experiments.job import Job, Measured
+from experiments.job import LOSSES, Job, Measured
+from experiments.luck import released
 from experiments.referee import ScoreLimits, score
 from preflight import bundle, yardstick
 from preflight.phases import Candidate, require
@@ -19,6 +22,8 @@ METRICS_BYTES = 1 << 22
 PACK_SECONDS = 600.0
 SETUP_SECONDS = 300.0
 PROOF_FACTOR = 10.0  # the proof reads all again, in small blocks, with a forward pass for every place
+SHARDS = "shards"  # below a measurement's folder: as the seed of this one gets them
+MOST_NATS = 60_000.0  # float16 ends there
 PLACE_SECONDS = 0.05  # most that one of many places may take; in pocket it takes 0.02
 
 
@@ -32,6 +37,7 @@ class LocalRunner:
             return self._measure(job, folders)
         finally:
             (job.folder / bundle.NAME).unlink(missing_ok=True)
+            discard(job.folder / SHARDS)
             for phase, work in folders.items():
                 _archive(job.folder, phase, work)
 
@@ -51,7 +57,10 @@ class LocalRunner:
             setup_seconds=SETUP_SECONDS,
             setup_cpu_seconds=budget.setup_cpu_seconds,
         )
+        # A record runs on the challenge's data as they are; in a search the seed moves them, too.
         shards = job.corpus.folder / "train"
+        if tier.split != "validation":
+            shards = released(job.corpus, job.folder / SHARDS, job.seed)
         training = candidate.train(folders["train"], limits, job.corpus, shards, job.seed)
         trained = run_watched(training, tier.steps)
         require(training, trained, "train")
@@ -74,7 +83,9 @@ class LocalRunner:
         first, second = (
             candidate.score(folders[phase], backstop, artifact, job.corpus.tokenizer) for phase in ("score", "proof")
         )
-        found = score(first, second, tier, job.corpus, score_limits)
+        reference = np.load(job.reference) if job.reference else None
+        found = score(first, second, tier, job.corpus, score_limits, job.whole, reference)
+        np.save(job.folder / LOSSES, np.minimum(found.losses, MOST_NATS).astype(np.float16))
         return Measured(
             seed=job.seed,
             val_bpb=found.val_bpb,
@@ -97,6 +108,7 @@ class LocalRunner:
             honesty=found.honesty,
             honesty_bpb=found.honesty_bpb,
             rare_bpb=found.rare_bpb,
+            charge_bpb=found.charge_bpb,
         )
 
 

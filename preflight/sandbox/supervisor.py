@@ -204,7 +204,7 @@ class Supervisor:
             try:
                 if shard.stat().st_mode & READABLE != READABLE:
                     raise PermissionError  # the job's own user could not read it
-                os.link(shard, hidden / shard.name)
+                os.link(shard.resolve(), hidden / shard.name)
             except OSError:  # another file system
                 shutil.copyfile(shard, hidden / shard.name)
                 (hidden / shard.name).chmod(READABLE)

@@ -83,3 +83,25 @@ def test_a_stride_that_does_not_divide_is_named(scorer):
     config = dataclasses.replace(SMALL, eval=dataclasses.replace(SMALL.eval, eval_stride=24))
     with pytest.raises(ValueError, match="eval_stride 24 must divide"):
         SlidingScorer(config, scorer.runtime, scorer.model)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_predictions_in_any_order_are_those_of_a_scorer_that_starts_anew(scorer, seed):
+    """What a block or an earlier prediction worked out is used again, and never once the stream has moved on."""
+    rng, seen = np.random.default_rng(seed), 0
+    while seen < 300:
+        for _ in range(int(rng.integers(0, 3))):
+            table = scorer.predict()
+            fresh = SlidingScorer(SMALL, scorer.runtime, scorer.model)
+            fresh.observe(TOKENS[:seen])
+            assert np.allclose(table, fresh.predict(), atol=1e-5)
+        size = int(rng.choice([0, 1, 1, 2, 16, 40]))
+        scorer.observe(TOKENS[seen : seen + size])
+        seen += size
+
+
+def test_a_long_stream_keeps_every_token(scorer):
+    long = np.tile(TOKENS, 400)[: (1 << 16) + 100]
+    scorer.join(long[:-50])
+    scorer.join(long[-50:])
+    assert np.array_equal(scorer.stream, long)

@@ -14,7 +14,7 @@ from support import ROOT
 from data.errors import CaddieError
 from dev.benchmarks import pvalues
 from dev.benchmarks.judge import SEED_SD, night
-from experiments.comparison import require_seeds_matter, rotated
+from experiments.comparison import rotated
 from experiments.judge import ENDS, RULES, Evidence, Noise, Rule, Step, may_have_lost, rule_named
 from experiments.tiers import SORT_OUT
 from preflight.frontier import read, verdicts
@@ -274,17 +274,6 @@ def test_a_null_night_reports_less_than_greedy_and_keeps_little():
     greedy = [night(RULES["greedy"], np.zeros(60), np.random.default_rng(seed), 0.0) for seed in range(60)]
     assert sum(one.kept for one in null) < 0.02 * 60 * 60
     assert np.mean([one.reported for one in greedy]) > 3 * np.mean([one.reported for one in null])
-
-
-class Made:
-    def __init__(self, seed, sha256):
-        self.seed, self.artifact_sha256 = seed, sha256
-
-
-def test_two_seeds_give_two_artifacts():
-    require_seeds_matter([Made(1, "a"), Made(2, "b")])
-    with pytest.raises(CaddieError, match="the same artifact twice in 3 seeds"):
-        require_seeds_matter([Made(1, "a"), Made(2, "b"), Made(3, "a")])
 
 
 def test_the_frontier_and_what_is_missing():

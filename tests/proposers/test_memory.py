@@ -237,9 +237,20 @@ def test_what_is_kept_comes_round_more_often():
     history = []
     for number in range(400):
         name = turn(("a", "b"), history).name
-        history.append((name, name == "a" and number % 3 == 0))
+        history.append((name, State.KEPT if name == "a" and number % 3 == 0 else State.DISCARDED))
     assert sum(name == "a" for name, _ in history) > 2 * sum(name == "b" for name, _ in history) > 20
     assert "kept" in turn(("a", "b"), history).why
+
+
+def test_a_lie_costs_its_name_a_turn_and_the_rest_of_its_stay():
+    honest = [("a", State.DISCARDED), ("b", State.DISCARDED), ("a", State.DISCARDED)]
+    caught = [("a", State.DISHONEST), ("b", State.DISCARDED)]
+    assert turn(("a", "b"), honest[:2]).name == "a"
+    assert turn(("a", "b"), caught).name == "b"  # its next turn is the other's
+    assert turn(("a", "b"), [*caught, ("b", State.DISCARDED)]).name == "a"  # and then they are even
+    assert "a lost 1 turn(s) by dishonest proposals" in turn(("a", "b"), caught).why
+    assert turn(("a", "b"), [("a", State.DISCARDED)], stay=3).name == "a"
+    assert turn(("a", "b"), [("a", State.DISHONEST)], stay=3).name == "b"
 
 
 def test_the_cheaper_cache_life_follows_the_distance():

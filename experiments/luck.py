@@ -1,0 +1,70 @@
+"""Luck that cannot be fixed: a seed moves what the harness itself hands out, and it has to move what is measured.
+
+A program that ignores its seed would carry one lucky draw to all of them, and its spread would say nothing. So the
+seed turns the order of the shards and where the first one begins, the same way for both sides of a pair; and losses
+are compared token by token, since an artifact that differs can be the same model with a few bits of the seed.
+"""
+
+import os
+from collections.abc import Iterable
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from data.corpus import Corpus
+from data.errors import Refused
+from data.shards import read_shard, write_shard
+from data.state import State
+from experiments.job import Measured
+
+MOST_OFFSET = 4_096  # tokens that the first shard may begin later
+LEAST_MOVED = 0.1  # of what two seeds move the losses of an incumbent
+
+
+def released(corpus: Corpus, folder: Path, seed: int) -> Path:
+    """The training shards as this seed gets them, in a folder of their own: links in another order, one of them cut.
+
+    No token is lost but those before the offset, and the names are the challenge's.
+    """
+    draw = np.random.default_rng((seed, len("shards")))
+    shards = corpus.shards("train")
+    folder.mkdir(parents=True)
+    for place, index in enumerate(draw.permutation(len(shards))):
+        made = folder / f"fineweb_train_{place:06d}.bin"
+        if place:
+            _link(shards[index], made)
+        else:
+            tokens = read_shard(shards[index])
+            write_shard(made, tokens[int(draw.integers(min(MOST_OFFSET, len(tokens) // 2) + 1)) :])
+            made.chmod(shards[index].stat().st_mode)
+    return folder
+
+
+def _link(shard: Path, made: Path) -> None:
+    try:
+        os.link(shard, made)
+    except OSError:  # another file system, or another owner's file
+        made.symlink_to(shard.resolve())
+
+
+def require_seeds_matter(measured: list[Measured], losses: Iterable[Path] = (), known: Iterable[Path] = ()) -> None:
+    """Two seeds, two artifacts, and losses that move between them; raises Refused.
+
+    `losses` are the program's, a file a seed, and `known` those of who was found to use its seed.
+    """
+    if len({one.artifact_sha256 for one in measured}) < len(measured):
+        found = f"got the same artifact twice in {len(measured)} seeds, expected one for each"
+        raise Refused(State.SEED_IGNORED, found)
+    least = LEAST_MOVED * (smallest_move(known) or 0.0)
+    moved = smallest_move(losses)
+    if moved is not None and moved <= least:
+        found = f"got losses that two seeds move by {moved:.3g} nats, token by token"
+        raise Refused(State.SEED_IGNORED, f"{found}, expected more than {least:.3g}")
+
+
+def smallest_move(files: Iterable[Path]) -> float | None:
+    """Root mean square of how far two seeds are apart, token by token, of the closest pair; None without a pair."""
+    held = [np.load(path).astype(np.float32) for path in files if path.exists()]
+    pairs = [(one, other) for one, other in combinations(held, 2) if len(one) == len(other)]
+    return min((float(np.sqrt(np.square(one - other).mean())) for one, other in pairs), default=None)
