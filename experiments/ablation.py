@@ -88,7 +88,8 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
         for seed, value in theirs.items():
             bench.announce(row.number, change.label, "ablate")
             program, place = folder / bundle.NAME, folder / bench.work_folder().name
-            job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level, whole=False)
+            data_seed = bench.ledger.data_seed(row.number, bench.tier.name, seed, None) or 0
+            job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level, False, None, data_seed)
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""
     except Refused as refusal:

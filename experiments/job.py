@@ -22,6 +22,7 @@ class Budget:
 
 
 LOSSES = "losses.npy"  # below a measurement's folder: the nats of every token of its split, float16
+AS_THEY_ARE = 0  # a data seed: shards in their own order, from their first token
 UNLIMITED = Budget(*[float("inf")] * 6)
 
 
@@ -38,6 +39,7 @@ class Job:
     level: str
     whole: bool = True  # the proof reads all of the stream: what may become the incumbent or a record
     reference: Path | None = None  # losses that a gain is claimed over: an incumbent's, as LOSSES holds them
+    data_seed: int = AS_THEY_ARE  # of the order and offset of the training shards (experiments/luck.py)
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Measured:
     honesty: Honesty
     honesty_bpb: float  # how far val_bpb can be off by a smooth lie, what may have passed between jobs, what is unread
     rare_bpb: float  # and by a rare one
+    data_seed: int = AS_THEY_ARE
     charge_bpb: float = 0.0  # of val_bpb: what the proof measured between promises and claims, and its error
 
     @property

@@ -140,9 +140,15 @@ class Ledger:
         """Every measurement of a trial's tree, in the order they were taken."""
         query = "SELECT measured, tier, split, fresh_for, folder FROM measurements WHERE trial = ? ORDER BY rowid"
         loaded = [(json.loads(row[0]), row[1:]) for row in self.connection.execute(query, (number,))]
-        return [
-            Taken(Measured(**{**values, "honesty": Honesty(**values["honesty"])}), *rest) for values, rest in loaded
-        ]
+        honest = [({**values, "honesty": Honesty(**values["honesty"])}, rest) for values, rest in loaded]
+        return [Taken(Measured(**values), *rest) for values, rest in honest]
+
+    def data_seed(self, number: int, tier: str, seed: int, fresh_for: int | None) -> int | None:
+        """What turned the data for this seed, or for others of its batch (job.py); None where nothing has yet."""
+        batch = "fresh_for IS ? AND (fresh_for IS NOT NULL OR trial = ? AND tier = ?)"
+        query = f"SELECT json_extract(measured, '$.data_seed') FROM measurements WHERE seed = ? OR {batch} "
+        found = self.connection.execute(f"{query} ORDER BY seed = ? DESC", (seed, fresh_for, number, tier, seed))
+        return next((row[0] or 0 for row in found), None)
 
     def measurements(self, number: int) -> list[Measured]:
         return [one.measured for one in self.taken(number)]

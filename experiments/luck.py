@@ -1,8 +1,9 @@
-"""Luck that cannot be fixed: a seed moves what the harness itself hands out, and it has to move what is measured.
+"""Luck that cannot be fixed: the harness moves the data that it hands out, and a seed has to move what is measured.
 
 A program that ignores its seed would carry one lucky draw to all of them, and its spread would say nothing. So the
-seed turns the order of the shards and where the first one begins, the same way for both sides of a pair; and losses
-are compared token by token, since an artifact that differs can be the same model with a few bits of the seed.
+harness turns the order of the shards and where the first one begins, by a seed of its own for each batch of seeds, the
+same for both sides of a pair; and within a batch losses are compared token by token, since an artifact that differs
+can be the same model with a few bits of the seed.
 """
 
 import os
@@ -23,7 +24,7 @@ LEAST_MOVED = 0.1  # of what two seeds move the losses of an incumbent
 
 
 def released(corpus: Corpus, folder: Path, seed: int) -> Path:
-    """The training shards as this seed gets them, in a folder of their own: links in another order, one of them cut.
+    """The training shards as a data seed turns them, in a folder of their own: links in another order, one of them cut.
 
     No token is lost but those before the offset, and the names are the challenge's.
     """

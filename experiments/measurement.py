@@ -6,8 +6,9 @@ from pathlib import Path
 
 from data.errors import Refused
 from experiments.bench import Bench
-from experiments.job import LOSSES, Budget, Job, Measured
+from experiments.job import AS_THEY_ARE, LOSSES, Budget, Job, Measured
 from experiments.ledger import Row
+from experiments.replicates import new_seeds
 from experiments.tiers import Tier
 from preflight import bundle
 from preflight.text import without_long_numbers
@@ -42,7 +43,8 @@ def measure(
     work = bench.work_folder()
     with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
         reference = newest_losses(bench, bench.ledger.row(entry.number), tier)
-        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level, whole, reference)
+        data_seed = turned_by(bench, entry, tier, seed, fresh_for)
+        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level, whole, reference, data_seed)
         try:
             measured = bench.runner.measure(job)
             name = filed_as(measured) if filed_as else tier.name
@@ -54,6 +56,18 @@ def measure(
                 bench.trial_folder(asked_by).mkdir(parents=True, exist_ok=True)
                 work.rename(bench.trial_folder(asked_by) / work.name)
     return measured
+
+
+def turned_by(bench: Bench, entry: Entry, tier: Tier, seed: int, fresh_for: int | None) -> int:
+    """The data seed of a measurement: what the other side of the pair had, what its batch had, or a new one.
+
+    A batch shares it, so that two of its seeds differ by nothing but the seed (luck.require_seeds_matter); the next one
+    has other data. A record runs on the challenge's data as they are.
+    """
+    if tier.split == "validation":
+        return AS_THEY_ARE
+    known = bench.ledger.data_seed(entry.number, tier.name, seed, fresh_for)
+    return new_seeds(1)[0] if known is None else known
 
 
 def newest_losses(bench: Bench, row: Row, tier: Tier) -> Path | None:

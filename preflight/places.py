@@ -25,6 +25,7 @@ Values = npt.NDArray[np.float32]
 
 GAIN = 0.5  # share of the places that follow the claimed gain, where there is a reference
 MISSED = 0.01  # D: how often a bound may be exceeded
+FINEST = 1e-6  # nats
 CONFIDENCE_Z = 2.326  # one-sided 99 %
 
 
@@ -73,8 +74,11 @@ class Gap:
 
     @property
     def charge(self) -> float:
-        """What is added to a claimed mean: the gap and the error of measuring it, which the scorer's noise makes."""
-        return max(self.mean + CONFIDENCE_Z * self.error, 0.0)
+        """What is added to a claimed mean: the gap and the error of measuring it, which the scorer's noise makes.
+
+        In steps of FINEST: less is the order of sums, and equal losses shall stay equal.
+        """
+        return FINEST * round(max(self.mean + CONFIDENCE_Z * self.error, 0.0) / FINEST)
 
 
 def gap(differences: npt.NDArray[np.float64], places: Places, tolerance: float) -> Gap:

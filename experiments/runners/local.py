@@ -9,7 +9,7 @@ import numpy as np
 
 from data.errors import Refused
 from experiments.curves import run_watched
-from experiments.job import LOSSES, Job, Measured
+from experiments.job import AS_THEY_ARE, LOSSES, Job, Measured
 from experiments.luck import released
 from experiments.referee import ScoreLimits, score
 from preflight import bundle, yardstick
@@ -22,7 +22,7 @@ METRICS_BYTES = 1 << 22
 PACK_SECONDS = 600.0
 SETUP_SECONDS = 300.0
 PROOF_FACTOR = 10.0  # the proof reads all again, in small blocks, with a forward pass for every place
-SHARDS = "shards"  # below a measurement's folder: as the seed of this one gets them
+SHARDS = "shards"  # below a measurement's folder: as this one gets them
 MOST_NATS = 60_000.0  # float16 ends there
 PLACE_SECONDS = 0.05  # most that one of many places may take; in pocket it takes 0.02
 
@@ -57,10 +57,9 @@ class LocalRunner:
             setup_seconds=SETUP_SECONDS,
             setup_cpu_seconds=budget.setup_cpu_seconds,
         )
-        # A record runs on the challenge's data as they are; in a search the seed moves them, too.
         shards = job.corpus.folder / "train"
-        if tier.split != "validation":
-            shards = released(job.corpus, job.folder / SHARDS, job.seed)
+        if job.data_seed != AS_THEY_ARE:
+            shards = released(job.corpus, job.folder / SHARDS, job.data_seed)
         training = candidate.train(folders["train"], limits, job.corpus, shards, job.seed)
         trained = run_watched(training, tier.steps)
         require(training, trained, "train")
@@ -108,6 +107,7 @@ class LocalRunner:
             honesty=found.honesty,
             honesty_bpb=found.honesty_bpb,
             rare_bpb=found.rare_bpb,
+            data_seed=job.data_seed,
             charge_bpb=found.charge_bpb,
         )
 

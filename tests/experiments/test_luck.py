@@ -7,8 +7,7 @@ from support import MORE_TEXT, proposal
 from data.errors import Refused
 from data.shards import read_shard, read_shards, write_shard
 from data.state import State
-from experiments import luck
-from experiments.job import LOSSES
+from experiments.job import AS_THEY_ARE, LOSSES
 from experiments.luck import LEAST_MOVED, MOST_OFFSET, released, require_seeds_matter, smallest_move
 from experiments.measurement import losses_of
 from experiments.trial import run_trial
@@ -85,9 +84,8 @@ def test_two_seeds_give_two_artifacts():
         require_seeds_matter([Made("a"), Made("b"), Made("a")])
 
 
-def test_an_artifact_padded_with_the_seed_is_found_out(bench, budget, monkeypatch):
+def test_an_artifact_padded_with_the_seed_is_found_out(bench, budget):
     """One lucky draw for all seeds, told apart by a few counts of a token that the text hardly has."""
-    monkeypatch.setattr(luck, "MOST_OFFSET", 0)  # else the data move by the seed alone, and so do its losses
     lucky = (
         "base/model.py",
         'default_rng(knobs["seed"])',
@@ -109,3 +107,17 @@ def test_the_losses_of_a_measurement_stay_beside_it(bench, budget):
     assert all(one.measured.honesty.unread_share == 0 for one in taken)
     # what it is held against is known: the bound is on its gain, not on a uniform guess for each token
     assert all(one.measured.rare_bpb < bench.ledger.row(0).rare_bpb for one in taken)
+
+
+def test_data_move_from_batch_to_batch_and_alike_for_both_sides(bench, budget):
+    start = {one.measured.data_seed for one in bench.ledger.taken(0)}
+    row = run_trial(bench, proposal(bench, MORE_TEXT), budget)
+    assert row.state is State.KEPT, row.detail
+    mine, theirs = bench.ledger.taken(row.number), bench.ledger.taken(0)
+    search = {one.measured.data_seed for one in mine if one.fresh_for is None}
+    fresh, again = ({one.measured.data_seed for one in side if one.fresh_for == row.number} for side in (mine, theirs))
+    assert search == start  # the generation's: its seeds differ by nothing but the seed
+    assert len(fresh) == 1
+    assert fresh == again
+    assert not fresh & start
+    assert AS_THEY_ARE not in fresh | start
