@@ -7,7 +7,7 @@ can be the same model with a few bits of the seed.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -49,23 +49,30 @@ def _link(shard: Path, made: Path) -> None:
         made.symlink_to(shard.resolve())
 
 
-def require_seeds_matter(measured: list[Measured], losses: Iterable[Path] = (), known: Iterable[Path] = ()) -> None:
+Batches = Sequence[Sequence[Path]]  # of files of losses, a file a seed; within one, data were the same
+
+
+def require_seeds_matter(measured: list[Measured], losses: Batches = (), known: Batches = ()) -> None:
     """Two seeds, two artifacts, and losses that move between them; raises Refused.
 
-    `losses` are the program's, a file a seed, and `known` those of who was found to use its seed.
+    `losses` are the program's, and the last batch of `known` is of who was found to use its seed.
     """
     if len({one.artifact_sha256 for one in measured}) < len(measured):
         found = f"got the same artifact twice in {len(measured)} seeds, expected one for each"
         raise Refused(State.SEED_IGNORED, found)
-    least = LEAST_MOVED * (smallest_move(known) or 0.0)
+    pairs = [batch for batch in known if len(batch) > 1]
+    least = LEAST_MOVED * (smallest_move(pairs[-1:]) or 0.0)
     moved = smallest_move(losses)
     if moved is not None and moved <= least:
         found = f"got losses that two seeds move by {moved:.3g} nats, token by token"
         raise Refused(State.SEED_IGNORED, f"{found}, expected more than {least:.3g}")
 
 
-def smallest_move(files: Iterable[Path]) -> float | None:
+def smallest_move(batches: Batches) -> float | None:
     """Root mean square of how far two seeds are apart, token by token, of the closest pair; None without a pair."""
-    held = [np.load(path).astype(np.float32) for path in files if path.exists()]
-    pairs = [(one, other) for one, other in combinations(held, 2) if len(one) == len(other)]
-    return min((float(np.sqrt(np.square(one - other).mean())) for one, other in pairs), default=None)
+    moves = []
+    for batch in batches:
+        held = [np.load(path).astype(np.float32) for path in batch if path.exists()]
+        pairs = [(one, other) for one, other in combinations(held, 2) if len(one) == len(other)]
+        moves += [float(np.sqrt(np.square(one - other).mean())) for one, other in pairs]
+    return min(moves, default=None)

@@ -7,7 +7,7 @@ from pathlib import Path
 from data.errors import Refused
 from experiments.bench import Bench
 from experiments.job import AS_THEY_ARE, LOSSES, Budget, Job, Measured
-from experiments.ledger import Row
+from experiments.ledger import Row, Taken
 from experiments.replicates import new_seeds
 from experiments.tiers import Tier
 from preflight import bundle
@@ -42,7 +42,7 @@ def measure(
     asked_by = entry.number if fresh_for is None else fresh_for
     work = bench.work_folder()
     with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
-        reference = newest_losses(bench, bench.ledger.row(entry.number), tier)
+        reference = reference_losses(bench, bench.ledger.row(entry.number), tier, seed)
         data_seed = turned_by(bench, entry, tier, seed, fresh_for)
         job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level, whole, reference, data_seed)
         try:
@@ -70,16 +70,30 @@ def turned_by(bench: Bench, entry: Entry, tier: Tier, seed: int, fresh_for: int 
     return new_seeds(1)[0] if known is None else known
 
 
-def newest_losses(bench: Bench, row: Row, tier: Tier) -> Path | None:
-    """Where the newest losses stand of what a trial is held against, at this tier; None where there are none."""
+def reference_losses(bench: Bench, row: Row, tier: Tier, seed: int) -> Path | None:
+    """Losses of what a trial is held against, at this tier: of the same seed, else its newest, else its ancestors'."""
     parent = bench.ledger.with_commit(row.parent)
-    return next(iter(reversed(losses_of(bench, parent.number, tier))), None) if parent else None
+    while parent:
+        found = {one.measured.seed: path for one, path in _losses(bench, parent.number, tier)}
+        if found:
+            return found.get(seed, list(found.values())[-1])
+        above = bench.ledger.with_commit(parent.parent)
+        parent = above if above and above.number < parent.number else None
+    return None
 
 
-def losses_of(bench: Bench, number: int, tier: Tier) -> list[Path]:
-    """The losses of a trial's measurements at a tier, a file a seed, those that are still there; oldest first."""
-    places = [bench.measured_in(number, one) / LOSSES for one in bench.ledger.taken(number) if one.tier == tier.name]
-    return [path for path in places if path.exists()]
+def losses_of(bench: Bench, number: int, tier: Tier) -> list[list[Path]]:
+    """The losses of a trial's measurements at a tier, a file a seed, those that are still there; newest batch last."""
+    batches: dict[int, list[Path]] = {}
+    for one, path in _losses(bench, number, tier):
+        batches.setdefault(one.measured.data_seed, []).append(path)
+    return list(batches.values())
+
+
+def _losses(bench: Bench, number: int, tier: Tier) -> list[tuple[Taken, Path]]:
+    taken = [one for one in bench.ledger.taken(number) if one.tier == tier.name]
+    places = [(one, bench.measured_in(number, one) / LOSSES) for one in taken]
+    return [(one, path) for one, path in places if path.exists()]
 
 
 def program_of(bench: Bench, row: Row) -> Path:

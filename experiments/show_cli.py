@@ -38,6 +38,7 @@ def show(
             f"{proof.largest_difference_nats:.2g} nats, noise {proof.noise_nats:.2g}; {measured.charge_bpb:.2g} bpb "
             f"charged, off by at most {measured.honesty_bpb:.5f} bpb smoothly, {measured.rare_bpb:.3f} by a lie "
             f"on under {proof.rare_share:.1%} of tokens"
+            + (f"; {proof.unread_share:.0%} unread" if proof.unread_share else "")
         )
     if taken:
         extra += ["again, inside the walls:", "  " + again(name, number, taken[0].measured.seed)]

@@ -12,7 +12,8 @@ Let q(t) be the chance of token t, d(t) what the distribution promised, c(t) the
   mean + sqrt(2 V ln(2/D) / k) + 7 R ln(2/D) / (3 (k - 1)), where R is the range of the terms.
 - Rare lies. Tokens at which d and c do not agree have q together; none was met in k draws. With probability 1 - D
   then q <= 1 - D^(1/k). So they are at most (1 - D^(1/k)) / e of all tokens, and at most (1 - D^(1/k)) / GAIN of the
-  claimed gain rests on them.
+  claimed gain rests on them. How much they hide has no bound: d may be anything. What is stated counts each as a
+  uniform guess.
 """
 
 from dataclasses import dataclass

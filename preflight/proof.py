@@ -34,10 +34,11 @@ class Honesty:
     largest_difference_nats: float  # over all comparisons
     smooth_bound_nats: float  # how far claimed losses plus the charge can be off, 99 %, by lies within the tolerance
     rare_share: float  # share of tokens on which a larger lie would have been met with probability 99 %
-    rare_bound_nats: float  # the gain that may rest on them; without a reference, each worth a uniform guess
+    rare_bound_nats: float  # that share, had each of those tokens been worth a uniform guess
     # What ledgers of before do not have:
     gap_nats: float = 0.0  # promised minus claimed, the normaliser included: an estimate for all tokens
     charge_nats: float = 0.0  # the gap and its error, never below zero: added to what was claimed
+    rare_gain_nats: float | None = None  # of the gain claimed over the reference, what may rest on larger lies
     unread_share: float = 0.0  # of the stream: nothing is proved of it
     unread_bound_nats: float = 0.0  # the gain claimed there; without a reference, the whole loss
 
@@ -91,9 +92,10 @@ def prove(
         largest_difference_nats=float(max(differences.max(), np.abs(gaps).max())),
         smooth_bound_nats=max(gap.bound - gap.charge, 0.0),
         rare_share=rare_share,
-        rare_bound_nats=rare_share * uniform if gain is None else missed / drawn.GAIN * gain,
+        rare_bound_nats=rare_share * uniform,
         gap_nats=gap.mean,
         charge_nats=gap.charge,
+        rare_gain_nats=None if gain is None else missed / drawn.GAIN * gain,
         unread_share=share,
         unread_bound_nats=unread_nats,
     )

@@ -30,7 +30,7 @@ class Choice:
 def turn(names: Sequence[str], history: Sequence[tuple[str, State]], stay: int = 1) -> Choice:
     """The next of `names` after (name, end) of all before: tries in proportion to a cautious keep rate.
 
-    One that ended as dishonest costs its name the next turn as well, and the rest of its stay.
+    One that ended as dishonest costs its name the rest of its stay and the next turn, whatever its rate.
     """
     known = [(name, end) for name, end in history if name in names]
     run = 0
@@ -46,7 +46,8 @@ def turn(names: Sequence[str], history: Sequence[tuple[str, State]], stay: int =
     keeps = Counter(name for name, end in known if end is State.KEPT)
     lies = Counter(name for name, end in known if end is State.DISHONEST)
     rates = {name: (PRIOR_KEEPS + keeps[name]) / (PRIOR_TRIES + tries[name]) for name in names}
-    best = min(names, key=lambda name: (tries[name] + 1) / rates[name])
+    sits_out = known[-1][0] if known and known[-1][1] is State.DISHONEST else ""
+    best = min([name for name in names if name != sits_out] or names, key=lambda name: (tries[name] + 1) / rates[name])
     cost = "".join(f"; {name} lost {count} turn(s) by dishonest proposals" for name, count in sorted(lies.items()))
     return Choice(
         best,

@@ -65,17 +65,18 @@ def test_losses_that_do_not_move_are_no_seed(tmp_path):
         return tmp_path / f"{name}.npy"
 
     honest = [stored(f"honest{i}", base + 0.3 * rng.normal(size=1000)) for i in range(2)]
-    assert smallest_move(honest) == pytest.approx(0.3 * 2**0.5, rel=0.1)
+    assert smallest_move([honest]) == pytest.approx(0.3 * 2**0.5, rel=0.1)
     padded = [Made("a"), Made("a with bits of the seed")]
     same = [stored("one", base), stored("other", base)]
     with pytest.raises(Refused, match="token by token"):
-        require_seeds_matter(padded, same)  # a baseline: nothing is known yet
+        require_seeds_matter(padded, [same])  # a baseline: nothing is known yet
     barely = [stored("third", base), stored("fourth", base + 0.5 * LEAST_MOVED * 0.3 * rng.normal(size=1000))]
-    require_seeds_matter(padded, barely)
+    require_seeds_matter(padded, [barely])
     with pytest.raises(Refused, match="expected more than"):
-        require_seeds_matter(padded, barely, honest)
-    require_seeds_matter(padded, honest, honest)
-    require_seeds_matter(padded, [tmp_path / "gone.npy"], honest)
+        require_seeds_matter(padded, [barely], [honest])
+    require_seeds_matter(padded, [honest], [honest])
+    require_seeds_matter(padded, [same[:1], same[1:]], [honest])  # other data: nothing to compare
+    require_seeds_matter(padded, [[tmp_path / "gone.npy"]], [honest])
 
 
 def test_two_seeds_give_two_artifacts():
@@ -98,15 +99,16 @@ def test_an_artifact_padded_with_the_seed_is_found_out(bench, budget):
 
 
 def test_the_losses_of_a_measurement_stay_beside_it(bench, budget):
-    (first, *_) = losses_of(bench, 0, bench.tier)
+    ((first, *_),) = losses_of(bench, 0, bench.tier)
     tokens = bench.corpus.tokens(bench.tier.split)
     assert first.name == LOSSES
     assert len(np.load(first)) == len(tokens)
     row = run_trial(bench, proposal(bench, MORE_TEXT), budget)
     taken = bench.ledger.taken(row.number)
     assert all(one.measured.honesty.unread_share == 0 for one in taken)
-    # what it is held against is known: the bound is on its gain, not on a uniform guess for each token
-    assert all(one.measured.rare_bpb < bench.ledger.row(0).rare_bpb for one in taken)
+    # what it is held against is known, and so is how much of its gain may rest on lies that no place met
+    assert bench.ledger.measurements(0)[0].honesty.rare_gain_nats is None
+    assert all(0 < one.measured.honesty.rare_gain_nats < one.measured.honesty.rare_bound_nats for one in taken)
 
 
 def test_data_move_from_batch_to_batch_and_alike_for_both_sides(bench, budget):

@@ -251,6 +251,10 @@ def test_a_lie_costs_its_name_a_turn_and_the_rest_of_its_stay():
     assert "a lost 1 turn(s) by dishonest proposals" in turn(("a", "b"), caught).why
     assert turn(("a", "b"), [("a", State.DISCARDED)], stay=3).name == "a"
     assert turn(("a", "b"), [("a", State.DISHONEST)], stay=3).name == "b"
+    star = [("a", State.KEPT), ("b", State.DISCARDED)] * 3
+    assert turn(("a", "b"), star).name == "a"
+    assert turn(("a", "b"), [*star, ("a", State.DISHONEST)]).name == "b"  # no keep rate buys it back at once
+    assert turn(("a",), [("a", State.DISHONEST)]).name == "a"  # there is nobody else
 
 
 def test_the_cheaper_cache_life_follows_the_distance():
