@@ -89,7 +89,6 @@ def promote(
             say(f"without {one.label}: {one.verdict or f'{fmean(one.differences):+.4f} bpb'}")
     tree = bench.workspace.read(row.commit_id)
     program = _build(bench, row, tree, tier)
-    _reference(bench, profile.track, tier, seeds)  # first: the winner's gain is claimed over these losses
     measured = _measured(bench, Entry(number, row.title, program, _scaled(bench, limits, tier)), tier, seeds)
     looks = _look(bench, row, len(measured))
     if slow := [one for one in measured if one.train_wall_seconds > TRAIN_SECONDS + STOP_SECONDS]:
