@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from data.errors import CaddieError, Refused
 from experiments.bench import Bench
-from experiments.job import Budget, Job
+from experiments.job import AS_THEY_ARE, Budget, Job
 from experiments.ledger import Row
 from experiments.proposal import is_no_op
 from experiments.replicates import generation
@@ -88,7 +88,7 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
         for seed, value in theirs.items():
             bench.announce(row.number, change.label, "ablate")
             program, place = folder / bundle.NAME, folder / bench.work_folder().name
-            data_seed = bench.ledger.data_seed(row.number, bench.tier.name, seed, None) or 0
+            data_seed = bench.ledger.data_seed(row.number, bench.tier.name, seed, None) or AS_THEY_ARE
             job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level, False, None, data_seed)
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""

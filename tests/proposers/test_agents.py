@@ -111,7 +111,7 @@ def model(out: Path):
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 def test_an_agent_edits_its_copy(tmp_path, monkeypatch, agent, level):
     if not (installed := shutil.which(agent)):
-        pytest.skip(f"{agent} is not installed")
+        pytest.skip(f"{agent} is not installed")  # somebody else's program, from npm: never a dependency of ours
     program = Path(installed).resolve()
     view = replace(context(TREE, folder=tmp_path / "proposer"), level=level)
     with model(view.folder / "call1" / "job" / "out") as (address, asked):
