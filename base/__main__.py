@@ -1,4 +1,4 @@
-"""The phases of one program (locked): describe, size, train, pack, score, or all of it in one go."""
+"""The phases of one program (locked): describe, size, train, pack, unpack, score, or all of it in one go."""
 
 import argparse
 import json
@@ -16,8 +16,8 @@ from base.techniques import TECHNIQUES
 def main() -> int:
     options = parse_arguments()
     config = resolve(PRESETS[options.preset](), options.set, os.environ)
-    phases = {"describe": describe, "size": size, "train": train, "pack": pack, "score": score, None: all_phases}
-    return phases[options.phase](config, options)
+    phases = {"describe": describe, "size": size, "train": train, "pack": pack, "unpack": unpack, "score": score}
+    return {**phases, None: all_phases}[options.phase](config, options)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -37,6 +37,9 @@ def parse_arguments() -> argparse.Namespace:
     phase = phases.add_parser("pack", parents=[shared], help="entropy-code weights into an artifact")
     phase.add_argument("--weights", type=Path, required=True)
     phase.add_argument("--cap-bytes", type=int, required=True)
+    phase.add_argument("--out", type=Path, required=True)
+    phase = phases.add_parser("unpack", parents=[shared], help="the weights that were packed, byte for byte")
+    phase.add_argument("--artifact", type=Path, required=True)
     phase.add_argument("--out", type=Path, required=True)
     phase = phases.add_parser("score", parents=[shared], help="answer the referee")
     phase.add_argument("--artifact", type=Path, required=True)
@@ -97,6 +100,14 @@ def pack(config: Config, options: argparse.Namespace) -> int:
         print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
         return protocol.EXIT_OVERSIZE
     options.out.write_bytes(artifact)
+    return 0
+
+
+def unpack(config: Config, options: argparse.Namespace) -> int:
+    """What shows that packing is entropy coding and nothing else: an artifact is its weights."""
+    from base.compress import codec
+
+    options.out.write_bytes(codec.decompress(options.artifact.read_bytes()))
     return 0
 
 

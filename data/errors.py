@@ -15,6 +15,8 @@ CaddieError
 └── NeedsPerson             proposers/: only a person can go on: a key, a bill, a model's name
 """
 
+from collections.abc import Mapping
+
 from data.state import State
 
 
@@ -31,11 +33,25 @@ class SandboxError(CaddieError):
 
 
 class Refused(CaddieError):
-    """The candidate broke a rule or its own run; `verdict` is the state that its row ends in."""
+    """The candidate broke a rule or its own run; `verdict` is the state that its row ends in.
 
-    def __init__(self, verdict: State, message: str) -> None:
+    What a limit ended may have had a value by then, and used up shares of its budgets: (used, limit) by name.
+    """
+
+    def __init__(
+        self,
+        verdict: State,
+        message: str,
+        val_bpb: float | None = None,
+        delta_bpb: float | None = None,
+        spent: Mapping[str, tuple[float, float]] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.verdict = verdict
+        self.verdict, self.val_bpb, self.delta_bpb, self.spent = verdict, val_bpb, delta_bpb, dict(spent or {})
+
+    def reworded(self, message: str) -> "Refused":
+        """The same in other words."""
+        return Refused(self.verdict, message, self.val_bpb, self.delta_bpb, self.spent)
 
 
 class ProposalError(Refused):

@@ -23,7 +23,9 @@ class State(StrEnum):
     DIVERGED = "diverged"  # or made no progress
     TIMEOUT_TRAIN = "timeout(train)"
     TIMEOUT_PACK = "timeout(pack)"
+    TIMEOUT_UNPACK = "timeout(unpack)"
     TIMEOUT_SCORE = "timeout(score)"
+    TIMEOUT_PROOF = "timeout(proof)"
     TIMEOUT_SIZE = "timeout(size)"
     TIMEOUT_DESCRIBE = "timeout(describe)"
     TIMEOUT = "timeout"  # of a program that is no phase of a trial: a probe, a proposer's
@@ -40,6 +42,11 @@ class State(StrEnum):
     def judged(self) -> bool:
         """Whether measurements decided it; a trial that a curve or the proxy ended is DISCARDED without a value."""
         return self in (State.KEPT, State.REVERTED, State.DISCARDED)
+
+    @property
+    def limit(self) -> bool:
+        """Whether a limit ended it, rather than a fault of its own: what it had by then is shown."""
+        return self in (State.OVERSIZE, State.OOM) or self.startswith("timeout")
 
     @property
     def counts(self) -> bool:

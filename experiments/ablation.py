@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from data.errors import CaddieError, Refused
 from experiments.bench import Bench
+from experiments.compute import granted
 from experiments.job import AS_THEY_ARE, Budget, Job
 from experiments.ledger import Row
 from experiments.proposal import is_no_op
@@ -59,7 +60,7 @@ def changes(parent: Tree, tree: Tree) -> list[Change]:
 
 def parts(workspace: Workspace, row: Row) -> list[Change]:
     """The changes of a measured trial that can be undone one by one; raises CaddieError."""
-    if not row.commit_id or row.val_bpb is None:
+    if not row.commit_id or not row.valued:
         raise CaddieError(f"trial {row.number} was never measured; `status` lists those that were")
     before, after = workspace.read(row.parent), workspace.read(row.commit_id)
     return [change for change in changes(before, after) if not is_no_op(change.tree, after)]
@@ -85,11 +86,14 @@ def _ablated(bench: Bench, row: Row, number: int, change: Change, theirs: dict[i
         )
         if not report.passed:
             raise report.findings[0].refusal()
+        tier, start = bench.tier, bench.ledger.baseline()
+        if start and tier.equal_compute:
+            tier = tier.with_steps(granted(bench, start, row, folder / bundle.NAME).steps)
         for seed, value in theirs.items():
             bench.announce(row.number, change.label, "ablate")
             program, place = folder / bundle.NAME, folder / bench.work_folder().name
             data_seed = bench.ledger.data_seed(row.number, bench.tier.name, seed, None) or AS_THEY_ARE
-            job = Job(program, bench.tier, bench.corpus, seed, budget, place, bench.level, False, None, data_seed)
+            job = Job(program, tier, bench.corpus, seed, budget, place, bench.level, False, None, data_seed)
             differences.append(bench.runner.measure(job).val_bpb - value)
         verdict = ""
     except Refused as refusal:

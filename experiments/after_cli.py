@@ -43,6 +43,7 @@ def command_log(
     for row in rows:
         value = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else "no value"
         delta = f" ({row.delta_bpb:+.4f})" if row.delta_bpb is not None else ""
+        delta += "" if row.valued or row.val_bpb is None else " when a limit ended it"
         who = f", by {one_line(by_of(row.proposal), 30)}" if by_of(row.proposal) else ""
         head = f"{row.number:04d}  {row.state}  {value}{delta}  {one_line(row.kind, 30)}{who}"
         console.print(Text(head, view.STYLES.get(row.state, "yellow")), soft_wrap=True)

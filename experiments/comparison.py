@@ -44,18 +44,26 @@ def compare(bench: Bench, entry: Entry, incumbent: Row, tier: Tier) -> Judgement
     def evidence() -> Evidence:
         return Evidence(*([one.val_bpb - theirs[one.seed] for one in measured] for measured in (search, fresh)))
 
-    while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
-        if step is Step.SEARCH:
-            seed = seeds[len(search)]
-            search.append(measure(bench, entry, tier, seed, whole=not rule.fresh and tier is bench.tier))
-        else:
-            if not fresh:
-                require_repeatable(bench, entry, search[0], tier, noise)
-            again = remeasured(bench, incumbent, tier, entry.number)
-            theirs[again.seed] = again.val_bpb
-            fresh.append(measure(bench, entry, tier, again.seed, fresh_for=entry.number))
-        mine, known = (losses_of(bench, number, tier) for number in (entry.number, incumbent.number))
-        require_seeds_matter([*search, *fresh], mine, known)
+    try:
+        while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), tidy)) not in ENDS:
+            if step is Step.SEARCH:
+                seed = seeds[len(search)]
+                search.append(measure(bench, entry, tier, seed, whole=not rule.fresh and tier is bench.tier))
+            else:
+                if not fresh:
+                    require_repeatable(bench, entry, search[0], tier, noise)
+                again = remeasured(bench, incumbent, tier, entry.number)
+                theirs[again.seed] = again.val_bpb
+                fresh.append(measure(bench, entry, tier, again.seed, fresh_for=entry.number))
+            mine, known = (losses_of(bench, number, tier) for number in (entry.number, incumbent.number))
+            require_seeds_matter([*search, *fresh], mine, known)
+    except Refused as refusal:
+        if (believed := fresh or search) and refusal.verdict.limit:
+            refusal = refusal.reworded(f"{refusal}; before: {told(evidence(), noise, rule, net_lines, handicap, tidy)}")
+            refusal.val_bpb = fmean(one.val_bpb for one in believed)
+            refusal.delta_bpb = fmean(evidence().believed)
+            raise refusal from None
+        raise
     reason = told(evidence(), noise, rule, net_lines, handicap, tidy)
     return Judgement(State(step.value), fmean(evidence().believed), fresh or search, reason)
 

@@ -20,7 +20,7 @@ def baseline_runs(bench: Bench, start: Row) -> bool:
     work = bench.work_folder()
     try:
         candidate = Candidate(program_of(bench, start), bench.tier.target, bench.level)
-        smoke.train(candidate, bench.corpus, work, 1 + randbelow(1 << 30))
+        smoke.train(candidate, bench.corpus, work, (1 + randbelow(1 << 30),))
     except (CaddieError, OSError):
         return False
     finally:

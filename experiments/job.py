@@ -1,6 +1,7 @@
 """One measurement as data: what to run (Job), what came of it (Measured), and who may run it (Runner)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -13,17 +14,15 @@ from preflight.proof import Honesty
 class Budget:
     """CPU seconds a candidate may spend, from what the baseline needed when the machine was that fast."""
 
-    train_cpu_seconds: float
-    score_cpu_seconds: float
-    setup_cpu_seconds: float  # of training, before its clock
-    pack_cpu_seconds: float
-    load_cpu_seconds: float  # of scoring, before its clock
+    train_cpu_seconds: float  # the hard stop
+    score_cpu_seconds: float  # of loading and the first conversation
+    setup_cpu_seconds: float  # free, before the clock of training: more counts as training
     yardstick_seconds: float
 
 
 LOSSES = "losses.npy"  # below a measurement's folder: the nats of every token of its split, float16
 AS_THEY_ARE = 0  # a data seed: shards in their own order, from their first token
-UNLIMITED = Budget(*[float("inf")] * 6)
+UNLIMITED = Budget(*[float("inf")] * 4)
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,7 @@ class Measured:
     rare_bpb: float  # and by a rare one
     data_seed: int = AS_THEY_ARE
     charge_bpb: float = 0.0  # of val_bpb: what the proof measured between promises and claims, and its error
+    spent: Mapping[str, tuple[float, float]] = field(default_factory=dict)  # (used, limit) of every finite budget
 
     @property
     def artifact_bytes(self) -> int:

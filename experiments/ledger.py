@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from data.errors import LedgerError
 from data.state import State
@@ -49,6 +50,14 @@ class Row:
     settled_at: str | None
     fingerprint: str | None  # of the tree, comments and layout aside (experiments/novelty.py)
     change: str | None  # the changed lines, each as a short hash: JSON
+    steps: int | None  # of training, where they were given out by cost (experiments/compute.py); None = the tier's
+    step_cost: float | None  # CPU seconds of a step over the baseline's
+    spent: str | None  # [used, limit] of every finite budget, the closest to its limit of all seeds: JSON
+
+    @property
+    def valued(self) -> bool:
+        """Whether its value counts; what a limit ended may have one that is only shown."""
+        return self.val_bpb is not None and (self.state.judged or self.state is State.BASELINE)
 
 
 @dataclass(frozen=True)
@@ -140,8 +149,7 @@ class Ledger:
         """Every measurement of a trial's tree, in the order they were taken."""
         query = "SELECT measured, tier, split, fresh_for, folder FROM measurements WHERE trial = ? ORDER BY rowid"
         loaded = [(json.loads(row[0]), row[1:]) for row in self.connection.execute(query, (number,))]
-        honest = [({**values, "honesty": Honesty(**values["honesty"])}, rest) for values, rest in loaded]
-        return [Taken(Measured(**values), *rest) for values, rest in honest]
+        return [Taken(_measured(values), *rest) for values, rest in loaded]
 
     def data_seed(self, number: int, tier: str, seed: int, fresh_for: int | None) -> int | None:
         """What turned the data for this seed, or for others of its batch (job.py); None where nothing has yet."""
@@ -224,6 +232,11 @@ class Ledger:
         found = self._rows("WHERE state IN ('kept', 'baseline') ORDER BY number DESC")
         return next((row for row in found if row.state in (State.KEPT, State.BASELINE)), None)
 
+    def baseline(self) -> Row | None:
+        """The trial that the run starts from."""
+        found = self._rows("WHERE state = 'baseline' ORDER BY number")
+        return found[0] if found else None
+
     def disown(self, number: int, found_by: int, reason: str) -> None:
         """A kept trial ends as dishonest after all: a fact beside its row, which reads so from now on."""
         with self.connection:
@@ -240,6 +253,12 @@ class Ledger:
             Row(**{**row, "state": State(row["state"]), "trials_can_read_text": bool(row["trials_can_read_text"])})
             for row in rows
         ]
+
+
+def _measured(values: dict[str, Any]) -> Measured:
+    """A measurement as `add_measurement` wrote it down."""
+    spent = {name: tuple(both) for name, both in values.get("spent", {}).items()}
+    return Measured(**{**values, "honesty": Honesty(**values["honesty"]), "spent": spent})
 
 
 def journal_mode(folder: Path) -> str:

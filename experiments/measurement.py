@@ -42,15 +42,17 @@ def measure(
     asked_by = entry.number if fresh_for is None else fresh_for
     work = bench.work_folder()
     with bench.stage(asked_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
-        reference = reference_losses(bench, bench.ledger.row(entry.number), tier, seed)
+        row = bench.ledger.row(entry.number)
+        reference = reference_losses(bench, row, tier, seed)
         data_seed = turned_by(bench, entry, tier, seed, fresh_for)
-        job = Job(entry.program, tier, bench.corpus, seed, entry.budget, work, bench.level, whole, reference, data_seed)
+        given, level = tier.with_steps(row.steps), bench.level
+        job = Job(entry.program, given, bench.corpus, seed, entry.budget, work, level, whole, reference, data_seed)
         try:
             measured = bench.runner.measure(job)
             name = filed_as(measured) if filed_as else tier.name
             bench.ledger.add_measurement(entry.number, name, tier.split, measured, fresh_for, work.name)
         except Refused as refusal:  # it may quote the log of a program that knows its seed
-            raise Refused(refusal.verdict, without_long_numbers(str(refusal))) from refusal
+            raise refusal.reworded(without_long_numbers(str(refusal))) from refusal
         finally:
             if work.exists():
                 bench.trial_folder(asked_by).mkdir(parents=True, exist_ok=True)

@@ -162,3 +162,9 @@ def m006_dishonest_incumbents(connection: sqlite3.Connection) -> None:
             taken_at TEXT NOT NULL
         )"""
     )
+
+
+@migration
+def m007_budgets(connection: sqlite3.Connection) -> None:
+    for column in ("steps INTEGER", "step_cost REAL", "spent TEXT"):
+        connection.execute(f"ALTER TABLE trials ADD COLUMN {column}")

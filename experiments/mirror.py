@@ -74,7 +74,7 @@ def restore(root: Path, run: str, remote: str) -> int:
             load(ledger, record)
         rows = ledger.rows()
         for row in rows:
-            if row.val_bpb is not None and row.commit_id:
+            if row.valued and row.commit_id:
                 program = folder / f"{row.number:04d}" / bundle.NAME
                 program.parent.mkdir(parents=True, exist_ok=True)
                 program.write_bytes(bundle.build(workspace.read(row.commit_id)))

@@ -86,7 +86,7 @@ def _code(content: bytes) -> list[str]:
 
 def told(row: Row) -> str:
     """An earlier trial as an answer: `trial 0012 (discarded, +0.0031 bpb)`."""
-    delta = f", {row.delta_bpb:+.4f} bpb" if row.delta_bpb is not None else ""
+    delta = f", {row.delta_bpb:+.4f} bpb" if row.delta_bpb is not None and row.valued else ""
     return f"trial {row.number:04d} ({row.state}{delta})"
 
 

@@ -32,7 +32,11 @@ from preflight.tree import Tree
 
 STOP_SECONDS = 1.0  # that closing the weights may take after the clock has stopped (rules.md section 2)
 FOLDER = "record"  # below the trial's own
-UNSEEN = (State.TIMEOUT_TRAIN, State.TIMEOUT_PACK)  # ends of a seed that has seen no held-out text
+UNSEEN = (
+    State.TIMEOUT_TRAIN,
+    State.TIMEOUT_PACK,
+    State.TIMEOUT_UNPACK,
+)  # ends of a seed that has seen no held-out text
 
 
 @dataclass(frozen=True)
@@ -74,13 +78,13 @@ def promote(
 ) -> Promotion:
     """Ablate, build and measure a trial; raises CaddieError where it is no record and was not asked for as none."""
     profile, row = PROFILES[bench.profile], bench.ledger.row(number)
-    tier = profile.record
-    if tier is None:
+    if profile.record is None:
         raise CaddieError(f"profile {bench.profile} has no tier `record`; run on another")
+    tier = profile.record.with_steps(row.steps)
     reasons = _unfit(bench, row, seeds)
     if reasons and not non_record:
         raise CaddieError(f"trial {number} is no record: {'; '.join(reasons)}; --non-record packs it as what it is")
-    if not row.commit_id or row.val_bpb is None:
+    if not row.commit_id or not row.valued:
         raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
     folder = place(bench.workspace.root, profile.track, row, non_record, today)
     limits = budget(bench, baseline(bench))
@@ -93,7 +97,7 @@ def promote(
     looks = _look(bench, row, len(measured))
     if slow := [one for one in measured if one.train_wall_seconds > TRAIN_SECONDS + STOP_SECONDS]:
         reasons.append(f"training took {slow[0].train_wall_seconds:.1f} s, expected {TRAIN_SECONDS:.0f}")
-    reference = _reference(bench, profile.track, tier, len(measured))
+    reference = _reference(bench, profile.track, profile.record, len(measured))
     verdicts = frontier.verdicts([one.val_bpb for one in measured], reference)
     if verdicts[0].missing:
         reasons.append(f"{verdicts[0].told()} (and {verdicts[1].told()})")

@@ -30,7 +30,7 @@ class Rerun:
 def rerun(bench: Bench, number: int, seed: int | None) -> Rerun:
     """Measure a trial's bundle with a seed, its first by default; raises Refused, CaddieError where it has none."""
     row = bench.ledger.row(number)
-    if not row.commit_id or row.val_bpb is None:
+    if not row.commit_id or not row.valued:
         raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
     known = {one.measured.seed: one.measured for one in bench.ledger.taken(number) if one.tier == bench.tier.name}
     chosen = next(iter(known)) if seed is None else seed

@@ -15,11 +15,11 @@ from data.corpus import Corpus
 from data.errors import CaddieError
 from experiments.account import described, with_knobs
 from experiments.job import Measured
-from experiments.referee import Score, ScoreLimits, score
+from experiments.referee import Score, score
 from experiments.tiers import Profile, Tier
-from preflight import bundle
-from preflight.phases import Candidate, require
-from preflight.sandbox import Limits, run, take
+from preflight import bundle, packing
+from preflight.phases import Candidate
+from preflight.sandbox import Limits
 from preflight.sandbox.cleanup import discard
 
 AFTER_TRAINING = ("pack", "eval")  # sections whose knobs are read when the weights are finished
@@ -74,14 +74,12 @@ def _rescore(
     limits = Limits(wall_seconds=SETUP_SECONDS + 2 * tier.score_wall_seconds, cpu_seconds=inf)
     for before, path in there:
         try:
-            packing = candidate.pack(scratch / "pack", limits, path)
-            require(packing, run(packing), "pack")
-            cap_bytes = tier.target.cap_bytes - program.stat().st_size
-            take(packing.out, "artifact.bin", cap_bytes, artifact := scratch / "artifact.bin")
+            artifact = scratch / "artifact.bin"
+            packing.pack(candidate, (scratch / "pack", scratch / "unpack"), limits, path, artifact)
             first, second = (
                 candidate.score(scratch / token_hex(4), limits, artifact, corpus.tokenizer) for _ in range(2)
             )
-            found = score(first, second, tier, corpus, ScoreLimits(inf, inf))
+            found = score(first, second, tier, corpus)
             yield Rescored(before.seed, before, program.stat().st_size + artifact.stat().st_size, found)
         finally:
             for work in [path for path in scratch.iterdir() if path.is_dir()]:

@@ -1,12 +1,15 @@
 """How a trial ends: one commit, one settled row, and the incumbent's branch."""
 
+import json
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from statistics import fmean
 
+from data.errors import Refused
 from data.state import State
+from experiments import budgets
 from experiments.bench import Bench
 from experiments.job import Measured
 from experiments.ledger import Row
@@ -21,12 +24,21 @@ def settle(
         return _settle(bench, number, tree, state, measured or [], **columns)
 
 
+def settle_refused(bench: Bench, number: int, tree: str | None, refusal: Refused) -> Row:
+    """End the row of a refused candidate, with what it had if a limit ended it."""
+    had = {"val_bpb": refusal.val_bpb, "delta_bpb": refusal.delta_bpb}
+    return settle(bench, number, tree, refusal.verdict, None, detail=str(refusal), spent=refusal.spent, **had)
+
+
 def _settle(
     bench: Bench, number: int, tree: str | None, state: State, measured: list[Measured], **columns: object
 ) -> Row:
     started = time.monotonic()
     row = bench.ledger.row(number)
-    values: dict[str, object] = {**columns, "detail": one_line(str(columns.get("detail", "")), 1000)}
+    values: dict[str, object] = {**columns, "spent": None, "detail": one_line(str(columns.get("detail", "")), 1000)}
+    taken = [one.measured.spent for one in bench.ledger.taken(number) if one.tier == row.tier]
+    if spent := budgets.closest([*taken, dict(columns.get("spent") or {})]):  # type: ignore[call-overload]
+        values["spent"] = json.dumps(spent)
     if measured:
         values["val_bpb"] = fmean(one.val_bpb for one in measured)
         values["artifact_bytes"] = max(one.artifact_bytes for one in measured)
@@ -39,7 +51,8 @@ def _settle(
     else:
         tree = tree or bench.workspace.tree_of(row.parent)
         seeds = [one.seed for one in measured]
-        message = commit_message(row, state, tree, values, seeds)
+        ended = {"val_bpb": None, "delta_bpb": None} if state.limit else {}  # no value that counts
+        message = commit_message(row, state, tree, {**values, **ended}, seeds)
         values["commit_id"] = bench.workspace.commit(number, tree, row.parent, message)
     # The branch moves before the row ends: a crash between the two is mended by `recover`, which trusts the row.
     if state in (State.KEPT, State.BASELINE):

@@ -21,7 +21,7 @@ from data.corpus import Corpus
 from data.errors import CaddieError, Refused
 from experiments.account import Account, described, with_knobs
 from experiments.judge import Paired, paired
-from preflight import smoke
+from preflight import packing, smoke
 from preflight.conversation import first_pass, hold
 from preflight.limits import ARTIFACT_BYTES
 from preflight.phases import Candidate, Target, require
@@ -96,7 +96,7 @@ class Toggles:
             started, work, wrong = monotonic(), self.folder / arm.name, ""
             candidate = Candidate(self.program, arm.target, self.level)
             try:
-                weights = smoke.train(candidate, self.corpus, work, seed=1)
+                (weights,) = smoke.train(candidate, self.corpus, work, (1,))
                 smoke.converse(candidate, self.corpus, work, smoke.pack(candidate, work, weights))
             except Refused as refusal:
                 wrong = f"{refusal.verdict}: {refusal}"
@@ -141,9 +141,8 @@ class Toggles:
             trained = run(job)
             require(job, trained, "train")
             take(job.out, "weights.bin", candidate.weights_bytes, work / "weights.bin")
-            job = candidate.pack(work / "pack", LIMITS, work / "weights.bin")
-            require(job, run(job), "pack")
-            take(job.out, "artifact.bin", ARTIFACT_BYTES, work / "artifact.bin")
+            folders = (work / "pack", work / "unpack")
+            packing.pack(candidate, folders, LIMITS, work / "weights.bin", work / "artifact.bin")
             job = candidate.score(work / "score", LIMITS, work / "artifact.bin", self.corpus.tokenizer)
             with hold(job, self.corpus.manifest.vocab_size, LIMITS.wall_seconds) as (conversation, _):
                 losses = first_pass(conversation, tokens, np.random.default_rng(), LARGEST_BLOCK)

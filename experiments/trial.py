@@ -9,13 +9,14 @@ from data.state import State
 from experiments import novelty
 from experiments.bench import Bench
 from experiments.comparison import Judgement, compare
+from experiments.compute import granted
 from experiments.incumbent import disown, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
 from experiments.measurement import Entry
 from experiments.proposal import MERGE, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
 from experiments.replicates import generation
-from experiments.settle import settle, settle_lost
+from experiments.settle import settle, settle_lost, settle_refused
 from experiments.tiers import CONTROL_EVERY
 from preflight import bundle, checks
 from preflight.sandbox.cleanup import discard
@@ -31,8 +32,9 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
 
     `under_way` is told once the ledger knows what is being tried, so that whoever proposes next can see it.
     """
-    incumbent = bench.ledger.incumbent()
+    incumbent, start = bench.ledger.incumbent(), bench.ledger.baseline()
     assert incumbent is not None
+    assert start is not None
     parent = bench.workspace.best()
     try:
         proposal = Proposal.parse(text)
@@ -65,12 +67,16 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
             # It would measure the incumbent again.
             message = f"no knob of preset {bench.tier.target.preset} changes; edit its preset or a default it uses"
             raise ProposalError(State.NO_OP, message)
+        if bench.tier.equal_compute:
+            with bench.stage(number, title, "pace"):
+                given = granted(bench, start, incumbent, folder / bundle.NAME)
+            bench.ledger.update(number, steps=given.steps, step_cost=given.step_cost)
         bench.ledger.update(number, state=State.RUNNING.value)
         judgement = _judged(bench, Entry(number, title, folder / bundle.NAME, budget), incumbent)
         state, delta = judgement.state, judgement.delta_bpb
         return settle(bench, number, tree, state, judgement.believed, delta_bpb=delta, detail=judgement.reason)
     except Refused as refusal:
-        return settle(bench, number, tree, refusal.verdict, detail=str(refusal))
+        return settle_refused(bench, number, tree, refusal)
     except IncumbentFailed as failed:
         holder = disown(bench, incumbent, number, str(failed))
         told = f"its incumbent, trial {incumbent.number:04d}, {failed}; trial {holder.number:04d} holds again"

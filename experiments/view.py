@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from data.state import State
+from experiments import budgets
 from experiments.doctor import BAD, GOOD, NOTE, Line
 from experiments.ledger import Row
 from preflight.text import one_line
@@ -64,8 +65,8 @@ class Progress:
 
     def report(self, row: Row) -> None:
         """One settled trial."""
-        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else one_line(row.detail, 200)
-        delta = f" ({row.delta_bpb:+.4f})" if row.delta_bpb is not None else ""
+        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None and row.valued else one_line(row.detail, 300)
+        delta = f" ({row.delta_bpb:+.4f})" if row.delta_bpb is not None and row.valued else ""
         style = STYLES.get(row.state, "yellow")
         self.say(f"trial {row.number:04d}  {row.state}  {one_line(row.title, 60)}: {numbers}{delta}", style)
 
@@ -117,6 +118,8 @@ def table(rows: Iterable[Row], width: int, folded: bool = True) -> Table:
     shown.add_column("verdict", no_wrap=True)
     for row in rows:
         cells = [_number(row.val_bpb, ".4f"), _number(row.delta_bpb, "+.4f")]
+        if not row.valued:  # what a limit ended: the value it had by then, which counts for nothing
+            cells = [f"({cell})" if cell != "-" else cell for cell in cells]
         if wide:
             cells += [
                 _number(row.artifact_bytes, ",d"),
@@ -124,7 +127,8 @@ def table(rows: Iterable[Row], width: int, folded: bool = True) -> Table:
                 _number(row.score_seconds, ".1f"),
                 f"±{row.honesty_bpb:.4f}/{row.rare_bpb:.3f}" if row.honesty_bpb is not None else "-",
             ]
-        verdict = Text(str(row.state), STYLES.get(row.state, "yellow"))
+        limit = f"\n{budgets.met(row)}" if folded and budgets.met(row) else ""
+        verdict = Text(f"{row.state}{limit}", STYLES.get(row.state, "yellow"))
         shown.add_row(f"{row.number:04d}", Text(one_line(row.title, 60)), *cells, verdict)
     return shown
 
@@ -218,6 +222,8 @@ def detail(console: Console, row: Row, stages: dict[str, float], extra: list[str
         ("parent", one_line(row.parent)),
         ("commit", one_line(row.commit_id or "-")),
         ("val_bpb", _number(row.val_bpb, ".8f") + "  delta " + _number(row.delta_bpb, "+.6f")),
+        ("steps", _steps(row)),
+        ("budgets", ", ".join(budgets.told(row)) or "-"),
         ("bytes", _number(row.artifact_bytes, ",d")),
         ("lines", f"+{row.lines_added or 0} -{row.lines_removed or 0}"),
         ("sandbox", one_line(row.sandbox_level) + ("; trials can read the text" if row.trials_can_read_text else "")),
@@ -228,6 +234,10 @@ def detail(console: Console, row: Row, stages: dict[str, float], extra: list[str
         console.print(Text(f"{name:>11}  ", "bold") + Text(value), soft_wrap=True)
     for line in extra:
         console.print(Text(line), soft_wrap=True)
+
+
+def _steps(row: Row) -> str:
+    return f"{row.steps}, at {row.step_cost:.2f} x the baseline's CPU per step" if row.steps else "the tier's"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -65,9 +65,9 @@ def run(
             report.knobs = size.knobs(candidate, folder / "describe")
         with _timed(report, "smoke"):
             seed = 1 + randbelow(1 << 30)
-            weights = smoke.train(candidate, corpus, work, seed)
-            smoke.require_seed_matters(candidate, corpus, work / "another", weights, seed + 1)
-            artifact = smoke.pack(candidate, work, weights)
+            trained = smoke.train(candidate, corpus, work, (seed, seed + 1))
+            smoke.require_seed_matters(trained)
+            artifact = smoke.pack(candidate, work, trained[0])
             report.model_bytes = artifact.stat().st_size
             report.findings = size.check(report.code_bytes, report.model_bytes, target.cap_bytes)
             if report.passed:

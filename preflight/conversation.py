@@ -89,22 +89,22 @@ def first_pass(
     tokens: Tokens,
     rng: np.random.Generator,
     largest_block: int,
-    after_block: Callable[[], None] = lambda: None,
+    after_block: Callable[[Values], None] = lambda _: None,
 ) -> Values:
-    """All tokens in blocks of random size: the losses that are the score, shape (n,). `after_block` may raise."""
+    """All tokens in blocks of random size: the losses that are the score, shape (n,). `after_block` sees each."""
     conversation.reset()
     losses, start = [], 0
     while start < len(tokens):
         size = int(rng.integers(largest_block // 2, largest_block + 1))
         losses.append(conversation.observe(tokens[start : start + size]))
         start += size
-        after_block()
+        after_block(losses[-1])
     return np.concatenate(losses)
 
 
 @contextmanager
 def hold(
-    job: Job, vocab_size: int, timeout_seconds: float, quote_log: bool = False
+    job: Job, vocab_size: int, timeout_seconds: float, quote_log: bool = False, phase: str = "score"
 ) -> Iterator[tuple[Conversation, Running]]:
     """A conversation with a scoring job, which is over when the context is left.
 
@@ -120,5 +120,5 @@ def hold(
             conversation.quit()
         except HungUp:
             if outcome := running.settle():
-                require(job, outcome, "score", quote_log)
+                require(job, outcome, phase, quote_log)
             raise

@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def weights_bytes(self) -> int:
-        """Most that training may hand to packing: room for fp32, none for a copy of the training text in disguise."""
+        """Most that training may hand to packing: room for fp32; what is in it needs room in the artifact, too."""
         return 8 * self.target.cap_bytes
 
     def job(
@@ -110,6 +110,10 @@ class Candidate:
         arguments = ("--weights", "{in}/weights.bin", "--cap-bytes", str(cap_bytes), "--out", "{out}/artifact.bin")
         return self.job("pack", folder, limits, *arguments, inputs={"weights.bin": weights})
 
+    def unpack(self, folder: Path, limits: Limits, artifact: Path) -> Job:
+        arguments = ("--artifact", "{in}/artifact.bin", "--out", "{out}/weights.bin")
+        return self.job("unpack", folder, limits, *arguments, inputs={"artifact.bin": artifact})
+
     def score(self, folder: Path, limits: Limits, artifact: Path, tokenizer: Path) -> Job:
         arguments = ("--artifact", "{in}/artifact.bin", "--tokenizer", "{in}/tokenizer.model", "--socket", "{socket}")
         inputs = {"artifact.bin": artifact, "tokenizer.model": tokenizer}
@@ -130,9 +134,10 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
     if outcome.reason == "stopped":
         raise SandboxError(f"{phase} was stopped from outside")
     if outcome.reason in ("wall", "cpu", "setup", "setup_cpu"):
-        used, limit = (getattr(side, f"{outcome.reason}_seconds") for side in (outcome, job.limits))
-        what = f"{outcome.reason.replace('_', ' ')} seconds"
-        raise Refused(State.timeout(phase), f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}")
+        used, limit, what = _broken(job.limits, outcome)
+        message = f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}"
+        name = f"{phase}_{outcome.reason.removeprefix('setup_')}_seconds"
+        raise Refused(State.timeout(phase), message, spent={name: (used, limit)})
     if not outcome.reason and outcome.status in KILLED and outcome.machine_out_of_memory:
         used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
         if used < MEMORY_TO_BLAME * limit:
@@ -143,9 +148,20 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]
-        raise Refused(verdict, f"{phase}: ended by its limit on {what}; {said}")
+        most = f", {job.limits.memory_bytes:,} bytes" if outcome.reason == "memory" else ""
+        raise Refused(verdict, f"{phase}: ended by its limit on {what}{most}; {said}")
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
         raise Refused(State.NAN, f"train: {said}")
     if outcome.status == EXIT_OVERSIZE and phase == "pack":
         raise Refused(State.OVERSIZE, f"pack: {said}")
     raise Refused(State.CRASH, f"{phase}: exit status {outcome.status}: {said}")
+
+
+def _broken(limits: Limits, outcome: Outcome) -> tuple[float, float, str]:
+    """(used, limit, of what) where time ended a job; CPU seconds of set-up beyond the free ones are the job's own."""
+    if not outcome.reason.endswith("cpu"):
+        name = f"{outcome.reason}_seconds"
+        return getattr(outcome, name), getattr(limits, name), f"{outcome.reason} seconds"
+    charged = max(outcome.setup_cpu_seconds - limits.setup_cpu_seconds, 0.0)
+    told = f"cpu seconds, {charged:.1f} of them of set-up" if charged else "cpu seconds"
+    return outcome.cpu_seconds + charged, limits.cpu_seconds, told

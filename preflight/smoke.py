@@ -1,5 +1,7 @@
 """A few steps of the real thing: train, pack and a short conversation with its proof, on a sliver of training text."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,13 +9,14 @@ import numpy as np
 
 from data.corpus import Corpus
 from data.errors import Refused
-from data.shards import read_shard, write_shard
+from data.shards import Tokens, read_shard, write_shard
 from data.state import State
-from preflight import size
+from preflight import packing, size
 from preflight.conversation import first_pass, hold
-from preflight.phases import Candidate, require
+from preflight.phases import Candidate, Target, require
 from preflight.proof import Honesty, prove
-from preflight.sandbox import Limits, run, take
+from preflight.sandbox import Job, Limits, Outcome, start, take
+from preflight.sandbox.view import gpu_devices
 
 STEPS = 3
 TOKENS = 1200  # of the short conversation
@@ -22,40 +25,62 @@ TRAIN_BATCHES = 4  # in the sliver of training text
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 
 
-def train(candidate: Candidate, corpus: Corpus, folder: Path, seed: int) -> Path:
-    """A few steps to quantised weights, whose path is returned; raises Refused."""
-    stream = read_shard(corpus.shards("train")[0])
-    batch_tokens = int(candidate.target.environment.get("BATCH_TOKENS", 1 << 16))
+def train(candidate: Candidate, corpus: Corpus, folder: Path, seeds: Sequence[int]) -> list[Path]:
+    """A few steps on each seed to quantised weights, on a CPU at the same time; raises Refused."""
+    stream = read_shard(corpus.shards("train")[0])[: TRAIN_BATCHES * batch_tokens(candidate.target) + 1]
+    places = [folder / f"seed_{number}" for number in range(len(seeds))]
+    jobs = [training(candidate, corpus, place, stream, seed, STEPS) for place, seed in zip(places, seeds, strict=True)]
+    found = []
+    for place, job, outcome in zip(places, jobs, side_by_side(jobs), strict=True):
+        require(job, outcome, "train")
+        take(job.out, "weights.bin", candidate.weights_bytes, place / "weights.bin")
+        found.append(place / "weights.bin")
+    return found
+
+
+def training(candidate: Candidate, corpus: Corpus, folder: Path, stream: Tokens, seed: int, steps: int) -> Job:
+    """A short run on these tokens; whether its model fits is for `size` to say."""
     shards = folder / "shards"
     shards.mkdir(parents=True)
-    write_shard(shards / "fineweb_train_000000.bin", stream[: TRAIN_BATCHES * batch_tokens + 1])
-    job = _short(candidate).train(folder / "train", LIMITS, corpus, shards, seed)
-    require(job, run(job), "train")
-    take(job.out, "weights.bin", candidate.weights_bytes, folder / "weights.bin")
-    return folder / "weights.bin"
+    write_shard(shards / "fineweb_train_000000.bin", stream)
+    return _short(candidate, steps).train(folder / "train", LIMITS, corpus, shards, seed)
+
+
+def side_by_side(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run jobs to their ends: on a CPU all at once, so that they meet the same machine; on a GPU one after another."""
+    if gpu_devices():
+        return [outcome for job in jobs for outcome in _at_once([job])]
+    return _at_once(jobs)
+
+
+def _at_once(jobs: Sequence[Job]) -> list[Outcome]:
+    with ExitStack() as held:
+        running = [held.enter_context(start(job)) for job in jobs]
+        return [one.wait() for one in running]
+
+
+def batch_tokens(target: Target) -> int:
+    return int(target.environment.get("BATCH_TOKENS", 1 << 16))
 
 
 def pack(candidate: Candidate, folder: Path, weights: Path) -> Path:
     """The artifact of these weights; raises Refused."""
-    short = _short(candidate)
-    job = short.pack(folder / "pack", LIMITS, weights)
-    require(job, run(job), "pack")
-    take(job.out, "artifact.bin", short.target.cap_bytes, folder / "artifact.bin")
-    return folder / "artifact.bin"
+    artifact = folder / "artifact.bin"
+    packing.pack(_short(candidate, STEPS), (folder / "pack", folder / "unpack"), LIMITS, weights, artifact)
+    return artifact
 
 
-def require_seed_matters(candidate: Candidate, corpus: Corpus, folder: Path, weights: Path, seed: int) -> None:
+def require_seed_matters(weights: Sequence[Path]) -> None:
     """Another seed gives other weights, or a candidate could have chosen its luck once for all; raises Refused."""
-    if train(candidate, corpus, folder, seed).read_bytes() == weights.read_bytes():
+    if len({path.read_bytes() for path in weights}) < len(weights):
         raise Refused(
             State.SEED_IGNORED, f"train: got the same weights after {STEPS} steps with two seeds, expected others"
         )
 
 
-def _short(candidate: Candidate) -> Candidate:
-    """A run of a few steps; whether its model fits is for `size` to say."""
+def _short(candidate: Candidate, steps: int) -> Candidate:
     target = candidate.target
-    environment = {**target.environment, "ITERATIONS": str(STEPS)}
+    environment = {**target.environment, "ITERATIONS": str(steps)}
     return replace(
         candidate, target=replace(target, environment=environment, cap_bytes=int(target.cap_bytes / size.SLACK))
     )

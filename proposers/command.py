@@ -10,9 +10,10 @@ import shutil
 from pathlib import Path
 
 from data.errors import NoProposal, ProposerFailed, Refused, SandboxError
-from experiments import key
+from experiments import budgets, key
 from experiments.ledger import Row
 from experiments.proposal import Proposal, edits_between
+from experiments.tiers import stated
 from preflight.phases import require
 from preflight.sandbox import Job, Limits, run
 from preflight.text import one_line
@@ -116,6 +117,7 @@ def described(context: Context, refused: str) -> dict[str, object]:
         "parent": context.parent,
         "preset": context.target.preset,
         "cap_bytes": context.target.cap_bytes,
+        "budgets": stated(context.profile.tier),
         "incumbent": _row(context.incumbent) if context.incumbent else None,
         "trials": [_row(row) for row in context.rows],
         "files": {path: source.content.decode("utf-8", "replace") for path, source in context.tree.items()},
@@ -126,7 +128,7 @@ def described(context: Context, refused: str) -> dict[str, object]:
 
 def _row(row: Row) -> dict[str, object]:
     names = ("number", "state", "title", "kind", "hypothesis", "detail", "val_bpb", "delta_bpb", "artifact_bytes")
-    return {name: getattr(row, name) for name in names}
+    return {name: getattr(row, name) for name in (*names, "steps", "step_cost")} | {"budgets": budgets.told(row)}
 
 
 def command(options: Options) -> Command:

@@ -59,6 +59,7 @@ def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
         "trials": len([row for row in rows if row.state.finished]),
         "incumbent": context.incumbent,
         "target": context.target,
+        "steps": context.profile.tier.steps,
         "noise_bpb": context.noise.difference_sd,
         "detectable_bpb": context.profile.tier.rule.detectable(context.noise, context.seeds),
         "seeds": context.seeds,

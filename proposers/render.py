@@ -13,6 +13,7 @@ from typing import Any
 
 import jinja2
 
+from experiments.tiers import stated
 from preflight import limits
 from preflight.boundary import LOCKED
 from preflight.text import without_long_numbers
@@ -52,6 +53,7 @@ def prompt(context: Context, kind: str, numbers_elsewhere: bool = False, room: f
         files=limits.PROPOSAL_FILES,
         lines=limits.PROPOSAL_LINES,
         more_files=MORE_FILES,
+        budgets=stated(context.profile.tier),
         locked=sorted(LOCKED),
     )
     left = int(room * PREFIX_TOKENS * CHARACTERS_PER_TOKEN) - len(rules) - 2_000  # headings and tags

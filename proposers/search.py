@@ -22,7 +22,6 @@ from proposers.context import Context
 from proposers.forecast import fits, forecast
 from proposers.knobs import Knob, Value, declared, edited
 
-SPENT = {State.OVERSIZE, State.OOM, State.NAN, State.TIMEOUT_TRAIN, State.TIMEOUT_PACK, State.TIMEOUT_SCORE}
 AT_ONCE, JOINTLY = 2, 6
 DRAWS = 60  # until a configuration is new and fits
 STARTUP = 8  # random draws before the history has a say
@@ -103,14 +102,18 @@ def scored(rows: list[Row]) -> list[tuple[Row, float]]:
     by_commit: dict[str | None, float] = {}
     values: dict[int, float] = {}
     for row in rows:
-        if row.val_bpb is not None:
+        if row.valued and row.val_bpb is not None:
             parent = by_commit.get(row.parent)
             value = row.val_bpb if parent is None or row.delta_bpb is None else parent + row.delta_bpb
             by_commit[row.commit_id] = values[row.number] = value
     if not values:
         return []
     bad = max(values.values()) + PENALTY * (max(values.values()) - min(values.values()))
-    return [(row, values.get(row.number, bad)) for row in rows if row.number in values or row.state in SPENT]
+    return [
+        (row, values.get(row.number, bad))
+        for row in rows
+        if row.number in values or row.state.limit or row.state is State.NAN
+    ]
 
 
 def settings(knobs: list[Knob], values: dict[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ TINY = Tier(
     score_wall_seconds=20,
     train_cpu_slack=float("inf"),
     score_cpu_slack=float("inf"),
+    pack_cpu_seconds=float("inf"),
     largest_block=2048,
     proof_tokens=1 << 40,
     proof_places=64,

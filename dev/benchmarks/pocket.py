@@ -69,15 +69,18 @@ def main(run: str = "ten", root: Path = Path()) -> None:
     print(f"| the baseline's bundle by hand (train, pack, score once, no proof) | {hand:.2f} | | 1.00 |")
 
 
-def by_hand(run: str, profile: str, number: int, seed: int) -> str:
-    """The shell command that trains, packs and scores a bundle without the harness: for one's own base/ alone."""
+def by_hand(run: str, profile: str, number: int, seed: int, train: Path | None = None) -> str:
+    """The shell command that trains, packs and scores a bundle without the harness: for one's own base/ alone.
+
+    `train` holds the shards as a measurement had them (experiments/luck.py), where its score is to be repeated.
+    """
     tier = PROFILES[profile].tier
     shards = Path("shards") / PROFILES[profile].corpus
     environment = {
         **tier.target.environment,
         "PRESET": tier.target.preset,
         "SEED": str(seed),
-        "DATA_PATH": str(shards / "train"),
+        "DATA_PATH": str(train or shards / "train"),
         "VAL_PATH": str(shards / tier.split),
         "TOKENIZER_PATH": str(shards / "tokenizer.model"),
     }

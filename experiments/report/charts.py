@@ -49,7 +49,7 @@ def progress(story: Story) -> go.Figure:
         ys[0].append([min(trial.row.val_bpb or top, top) for trial in some])
         ys[1].append([min(trial.paired_bpb or top, top) for trial in some])
         _dots(figure, name, some, ys[0][-1], colour, symbol, size)
-    failed = [trial for trial in trials if trial.row.val_bpb is None]
+    failed = [trial for trial in trials if not trial.row.valued]
     for view in ys:
         view.append([top] * len(failed))
     _dots(figure, "no value", failed, ys[0][-1], FAILED, "x-thin-open", 8)
@@ -81,8 +81,8 @@ def _dots(
 ) -> None:
     def told(trial: Trial) -> str:
         row = trial.row
-        numbers = f"{row.val_bpb:.4f} bpb" if row.val_bpb is not None else safe(row.detail, 120)
-        delta = f", {row.delta_bpb:+.4f} paired" if row.delta_bpb is not None else ""
+        numbers = f"{row.val_bpb:.4f} bpb" if row.valued else safe(row.detail, 160)
+        delta = f", {row.delta_bpb:+.4f} paired" if row.delta_bpb is not None and row.valued else ""
         return f"<b>{row.number:04d}</b> {safe(row.title, 60)}<br>{safe(str(row.state))}: {numbers}{delta}"
 
     figure.add_scatter(

@@ -16,7 +16,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers.diff import DiffLexer
 
 from data.state import State
-from experiments import mirror, view
+from experiments import budgets, mirror, view
 from experiments.bench import measured_in
 from experiments.curves import Curve
 from experiments.curves import read as read_curve
@@ -57,6 +57,7 @@ class _Report:
         self.environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
         self.environment.filters["line"] = lambda text, limit=200: one_line(str(text), limit)
         self.environment.filters["chart"] = chart
+        self.environment.filters["met"] = budgets.met
         self.version = hashlib.sha256(
             b"".join(
                 path.read_bytes() for path in sorted(HERE.rglob("*")) if path.suffix in (".py", ".j2", ".css", ".js")
@@ -141,6 +142,7 @@ class _Report:
             before=self.story.trials[i - 1] if i else None,
             after=self.story.trials[i + 1] if i + 1 < len(self.story.trials) else None,
             taken=taken,
+            budgets=budgets.told(row),
             seeds=charts.seeds(search, fresh, trial.noise_bpb) if search else None,
             first=first.measured if first else None,
             loss=charts.loss(curves) if curves else None,

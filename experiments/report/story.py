@@ -19,6 +19,7 @@ LABELS = {
     "measure": "training and scoring",
     "confirm": "fresh seeds of keeps",
     "preflight": "preflight",
+    "pace": "cost of a step",
     "propose": "waiting for a proposal",
     "tree": "trees and names",
     "settle": "commits",
@@ -110,7 +111,7 @@ def _trials(ledger: Ledger, profile: Profile) -> Iterator[Trial]:
         spent[call.trial] = spent.get(call.trial, 0.0) + (call.booked_dollars or 0.0)
     paired = None
     for row, noise in noise_by_trial(ledger, profile.tier):
-        here = None if paired is None or row.delta_bpb is None else paired + row.delta_bpb
+        here = None if paired is None or row.delta_bpb is None or not row.valued else paired + row.delta_bpb
         if row.state is State.BASELINE:
             here = row.val_bpb
         minutes = sum(main_stages(ledger, row.number).values()) / 60

@@ -23,7 +23,7 @@ class Limits:
     wall_seconds: float
     cpu_seconds: float
     setup_seconds: float = 120.0  # before OUT/ready, by the wall
-    setup_cpu_seconds: float = 120.0  # before OUT/ready
+    setup_cpu_seconds: float = 120.0  # before OUT/ready, free; what is more counts in cpu_seconds
     memory_bytes: int = 8 << 30
     disk_bytes: int = 1 << 30
     temporary_bytes: int = 256 << 20  # of /tmp and /dev/shm each, where they are file systems of their own
@@ -97,7 +97,8 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
         raise Refused(State.CRASH, f"{name}: expected a plain file with one link in OUT")
     with os.fdopen(handle, "rb") as source:
         if info.st_size > cap_bytes:
-            raise Refused(State.OVERSIZE, f"{name}: got {info.st_size} bytes, expected at most {cap_bytes}")
+            message = f"{name}: got {info.st_size:,} bytes, expected at most {cap_bytes:,}"
+            raise Refused(State.OVERSIZE, message, spent={f"{Path(name).stem}_bytes": (info.st_size, cap_bytes)})
         content = source.read(cap_bytes + 1)
     if len(content) > cap_bytes:
         raise Refused(State.OVERSIZE, f"{name}: grew past {cap_bytes} bytes")

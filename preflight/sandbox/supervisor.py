@@ -226,13 +226,14 @@ class Supervisor:
         sample = process_tree.sample(os.getpid())
         cpu = self.cpu_seconds(sample)
         self.peak_memory = max(self.peak_memory, sample.memory_bytes)
+        free = limits["setup_cpu_seconds"]
         if self.clock is None:
-            if cpu > limits["setup_cpu_seconds"]:
+            if cpu - free > limits["cpu_seconds"]:
                 return "setup_cpu"
             return "setup" if now - self.created > limits["setup_seconds"] else self.broken_space(sample)
         if now - self.clock[0] > limits["wall_seconds"]:
             return "wall"
-        if cpu - self.clock[1] > limits["cpu_seconds"]:
+        if cpu - min(self.clock[1], free) > limits["cpu_seconds"]:
             return "cpu"
         return self.broken_space(sample)
 

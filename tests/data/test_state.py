@@ -12,7 +12,7 @@ from preflight.sandbox import Job, Limits, Outcome
 
 TRUSTED = ("data", "preflight", "experiments", "proposers", "dev")
 REFUSALS = ("Refused", "ProposalError")
-PHASES = ("describe", "size", "train", "pack", "score")
+PHASES = ("describe", "size", "train", "pack", "unpack", "score", "proof")
 REASONS = ("setup", "setup_cpu", "wall", "cpu", *ENDED_BY)
 OF_THE_MACHINE = (State.INFRA, State.STOPPED, State.UNJUDGED)
 
@@ -41,6 +41,7 @@ def test_every_refusal_names_an_end_that_is_the_candidates():
         "State(self.rule)",
         "State(finding.rule)",
         "refusal.verdict",
+        "self.verdict",
         "error.verdict",
         "*found",
     }

@@ -84,7 +84,7 @@ def test_what_a_record_ships_trains_to_the_same_bytes(tiny_corpus, tmp_path):
         (folder / bundle.NAME).write_bytes(program)
         bare = POCKET if name == "trial" else dataclasses.replace(POCKET, environment=outside(POCKET), preset="pocket")
         candidate = Candidate(folder / bundle.NAME, bare, available_levels()[0])
-        weights.append(smoke.train(candidate, tiny_corpus, folder / "work", 7).read_bytes())
+        weights.append(smoke.train(candidate, tiny_corpus, folder / "work", (7,))[0].read_bytes())
     assert weights[0] == weights[1]
 
 

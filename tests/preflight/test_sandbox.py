@@ -427,7 +427,7 @@ while True:
 
 @walls
 def test_time_before_the_data_is_limited_too(tmp_path, level):
-    job = program(tmp_path, level, "while True: pass", limits=Limits(20, 20, setup_cpu_seconds=1))
+    job = program(tmp_path, level, "while True: pass", limits=Limits(20, 1, setup_cpu_seconds=1))
     (tmp_path / "view").mkdir()
     import dataclasses
 

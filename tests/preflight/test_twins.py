@@ -38,5 +38,5 @@ def test_a_preset_passes(preset, level, compiled, tiny_corpus, tmp_path, monkeyp
     program.write_bytes(bundle.build(BASE))
     candidate, work = Candidate(program, target, level), tmp_path / "work"
     assert json.loads(size.knobs(candidate, tmp_path / "describe"))["compile"] is (compiled == "1")
-    artifact = smoke.pack(candidate, work, smoke.train(candidate, tiny_corpus, work, 7))
+    artifact = smoke.pack(candidate, work, smoke.train(candidate, tiny_corpus, work, (7,))[0])
     assert smoke.converse(candidate, tiny_corpus, work, artifact).largest_difference_nats < 1e-4

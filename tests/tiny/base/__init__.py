@@ -1,1 +1,1 @@
-"""A stand-in for base/ that needs no torch: a bigram counter with all five phases, for tests of the harness."""
+"""A stand-in for base/ that needs no torch: a bigram counter with all phases, for tests of the harness."""

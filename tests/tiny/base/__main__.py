@@ -4,12 +4,11 @@ import argparse
 import json
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
 
-from base import config, model, protocol
+from base import codec, config, model, protocol
 from base.scorer import Scorer
 
 
@@ -23,7 +22,8 @@ def main():
     parser.add_argument("--knobs", action="store_true")
     options = parser.parse_args()
     knobs = config.resolve()
-    return {"describe": describe, "train": train, "pack": pack, "score": score}[options.phase](knobs, options)
+    phases = {"describe": describe, "train": train, "pack": pack, "unpack": unpack, "score": score}
+    return phases[options.phase](knobs, options)
 
 
 def describe(knobs, options):
@@ -49,11 +49,15 @@ def train(knobs, options):
 
 
 def pack(knobs, options):
-    options.out.write_bytes(zlib.compress(options.weights.read_bytes(), 9))
+    options.out.write_bytes(codec.compress(options.weights.read_bytes()))
+
+
+def unpack(knobs, options):
+    options.out.write_bytes(codec.decompress(options.artifact.read_bytes()))
 
 
 def score(knobs, options):
-    counts = np.frombuffer(zlib.decompress(options.artifact.read_bytes()), dtype=np.uint8).astype(np.float32)
+    counts = np.frombuffer(codec.decompress(options.artifact.read_bytes()), dtype=np.uint8).astype(np.float32)
     scorer = Scorer(model.log_table(knobs, counts.reshape(model.VOCAB, model.VOCAB)))
     connection = protocol.connect(options.socket)
     while True:

@@ -1,0 +1,42 @@
+"""From weights to an artifact: entropy coding and nothing else, as unpacking it again shows.
+
+What training leaves behind may be large, and packing has time of its own. Were an artifact allowed to hold anything but
+those weights, raw text could be handed on in them and learned from there, outside the clock. It decodes to them byte
+for byte, so that text would need its room in the artifact.
+"""
+
+import hashlib
+from pathlib import Path
+
+from data.errors import Refused
+from data.state import State
+from preflight.phases import Candidate, require
+from preflight.sandbox import Limits, Outcome, run, take
+
+
+def pack(
+    candidate: Candidate, folders: tuple[Path, Path], limits: Limits, weights: Path, artifact: Path
+) -> tuple[Outcome, str]:
+    """Write `artifact`; returns how packing went and the artifact's sha256. Raises Refused.
+
+    `folders` are those of the two jobs, each of which has `limits`.
+    """
+    packing = candidate.pack(folders[0], limits, weights)
+    packed = run(packing)
+    require(packing, packed, "pack")
+    code_bytes = candidate.bundle.stat().st_size
+    sha256 = take(packing.out, "artifact.bin", candidate.target.cap_bytes - code_bytes, artifact)
+    before = weights.read_bytes()
+    unpacking = candidate.unpack(folders[1], limits, artifact)
+    require(unpacking, run(unpacking), "unpack")
+    after = artifact.with_suffix(".unpacked")
+    try:
+        same = take(unpacking.out, "weights.bin", len(before), after) == hashlib.sha256(before).hexdigest()
+    except Refused:  # more bytes, or none
+        same = False
+    finally:
+        after.unlink(missing_ok=True)
+    if not same:
+        message = "unpack: got other bytes than were packed, expected weights.bin: packing is entropy coding"
+        raise Refused(State.DISHONEST, message)
+    return packed, sha256
