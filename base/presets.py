@@ -19,7 +19,7 @@ def pocket() -> Config:
         run=Run(iterations=300, log_every=10),
         data=Data(batch_tokens=2048, sequence_length=128),
         model=Model(num_layers=3, model_dim=64, num_heads=2, num_kv_heads=1, mlp_multiple=3.0),
-        optim=Optim(warmdown_iterations=150, muon_momentum_steps=100),
+        optim=Optim(warmdown="fraction", warmdown_share=0.5, muon_momentum_steps=100),
         average=Average(ema_decay=0.97),
         eval=Eval(eval_length=128, eval_stride=64, eval_batch=32),
     )
@@ -174,7 +174,7 @@ def pocket_width(recipe: Config) -> Config:
         ),
         optim=replace(
             recipe.optim,
-            warmdown_iterations=small.optim.warmdown_iterations,
+            warmdown_iterations=small.run.iterations // 2,
             muon_momentum_steps=small.optim.muon_momentum_steps,
         ),
         average=replace(recipe.average, ema_decay=small.average.ema_decay, swa_every=10),
@@ -188,7 +188,6 @@ RANGES = {
         "num_layers": Range(1, 6, joint=True),
         "model_dim": Range(32, 96, step=16, joint=True),
         "muon_momentum_steps": Range(10, 300, log=True),
-        "warmdown_iterations": Range(30, 300, log=True),
         "ema_decay": Range(0.8, 0.995),
     }
 }
