@@ -12,7 +12,6 @@ import numpy as np
 OBSERVE, PREDICT, RESET, QUIT = b"O", b"P", b"R", b"Q"
 HEADER = struct.Struct("<cI")
 EXIT_NOT_FINITE = 3  # the training loss stopped being a number
-EXIT_OVERSIZE = 4  # the artifact does not fit
 
 
 def connect(address: str) -> socket.socket:

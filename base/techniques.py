@@ -72,7 +72,8 @@ TRAINING: Table = {
     "wsd": {"warmdown": "wsd", "warmdown_share": 0.5},
     "swa": {"swa": "late", "swa_every": 10},
     "tight_swa": {"swa": "tight", "swa_every": 5, "swa_weight": 0.3, "swa_of_ema": 1},
-    # the grid, in training; at 5 bits, where it matters
+    # The grid, in training; at 5 bits, where it matters. #576's and #962's logs show no recompile when their flag
+    # for it flips: it was probably folded away and inert, so their numbers say nothing about rounding in training.
     "five_bits": {"matrix_bits": 5},
     "qat": {"matrix_bits": 5, "qat": "ste"},
     "soft_qat": {"matrix_bits": 5, "qat": "soft"},

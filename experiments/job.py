@@ -74,6 +74,11 @@ class Measured:
     def artifact_bytes(self) -> int:
         return self.code_bytes + self.model_bytes
 
+    @property
+    def evaluation_wall_seconds(self) -> float:
+        """What the challenge's limit counts: loading and the first conversation."""
+        return self.load_wall_seconds + self.score_wall_seconds
+
 
 class Runner(Protocol):
     """Where measurements happen: this machine now, a cluster later."""

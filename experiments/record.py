@@ -115,7 +115,7 @@ def submission(
                 "val_loss": one.val_nats,
                 "artifact_bytes": one.artifact_bytes,
                 "train_time_s": round(one.train_wall_seconds, 3),
-                "eval_time_s": round(one.score_wall_seconds, 3),
+                "eval_time_s": round(one.evaluation_wall_seconds, 3),
             }
             for one in measured
         },
@@ -176,7 +176,7 @@ def seed_log(bench: Bench, made: Promotion, one: Measured, program: bytes, versi
             f"charged for it and is off by at most {one.honesty_bpb:.6f} smoothly, "
             f"{one.rare_bpb:.6f} by a lie on under {proof.rare_share:.4%} of tokens",
             f"final_conversation_exact val_loss:{one.val_nats:.8f} val_bpb:{one.val_bpb:.8f} "
-            f"eval_time:{1000 * one.score_wall_seconds:.0f}ms",
+            f"eval_time:{1000 * one.evaluation_wall_seconds:.0f}ms",
             "",
         ]
     )

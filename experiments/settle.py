@@ -39,8 +39,10 @@ def _settle(
     taken = [one.measured.spent for one in bench.ledger.taken(number) if one.tier == row.tier]
     if spent := budgets.closest([*taken, dict(columns.get("spent") or {})]):  # type: ignore[call-overload]
         values["spent"] = json.dumps(spent)
+    if state.limit:  # what it had by then
+        measured = [one.measured for one in bench.ledger.taken(number) if one.tier == row.tier]
     if measured:
-        values["val_bpb"] = fmean(one.val_bpb for one in measured)
+        values.setdefault("val_bpb", fmean(one.val_bpb for one in measured))
         values["artifact_bytes"] = max(one.artifact_bytes for one in measured)
         values["train_seconds"] = fmean(one.train_wall_seconds for one in measured)
         values["score_seconds"] = fmean(one.score_wall_seconds for one in measured)

@@ -68,7 +68,7 @@ FULL_POCKET = Tier(
     pack_cpu_seconds=20.0,
     largest_block=16_384,
     proof_tokens=1 << 40,
-    proof_places=512,
+    proof_places=640,
     smooth_bound_bpb=0.001,
     expected_minutes=0.9,
 )

@@ -91,12 +91,17 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
 
 def _judged(bench: Bench, entry: Entry, incumbent: Row) -> Judgement:
     """The tiers in order; what the proxy sorts out ends there, but for the controls."""
+    sorted_out = ""
     if bench.proxy and generation(bench.ledger, incumbent, bench.proxy):  # a run begun without a proxy has no numbers
         refresh(bench, incumbent, bench.proxy, bench.tier.rule.seeds)
         proxied = compare(bench, entry, incumbent, bench.proxy)
         if proxied.state is State.DISCARDED and entry.number % CONTROL_EVERY:
             return replace(proxied, delta_bpb=None, believed=[], reason=f"proxy: {proxied.reason}")
-    return compare(bench, entry, incumbent, bench.tier)
+        sorted_out = f"; proxy: {proxied.reason}"
+    try:
+        return compare(bench, entry, incumbent, bench.tier)
+    except Refused as refusal:  # all that is known of what a limit ended
+        raise (refusal.reworded(f"{refusal}{sorted_out}") if refusal.verdict.limit else refusal) from refusal
 
 
 def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tuple[Tree, str]:

@@ -73,7 +73,8 @@ def run(
             if report.passed:
                 report.honesty = smoke.converse(candidate, corpus, work, artifact)
     except Refused as refusal:
-        report.findings = [Finding(refusal.verdict, list(report.seconds)[-1], str(refusal), "a phase that ends well")]
+        phase, expected = list(report.seconds)[-1], "a phase that ends well"
+        report.findings = [Finding(refusal.verdict, phase, str(refusal), expected, spent=refusal.spent)]
     finally:
         discard(work)
         discard(folder / "describe")

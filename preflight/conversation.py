@@ -22,6 +22,7 @@ Values = npt.NDArray[np.float32]
 
 OBSERVE, PREDICT, RESET, QUIT = b"O", b"P", b"R", b"Q"
 HEADER = struct.Struct("<cI")
+GRACE_SECONDS = 5.0  # that an answer has beyond its limit, where the job's own limit, which has the numbers, ends it
 LEAST_LOSS = -1e-4  # nats; less than nothing is no probability, whatever the rounding
 
 
@@ -35,8 +36,10 @@ class HungUp(Refused):
 class Conversation:
     """One scorer at the other end of a socket; whatever it sends is checked before it is believed."""
 
-    def __init__(self, connection: socket.socket, vocab_size: int, timeout_seconds: float) -> None:
-        self.connection, self.vocab_size = connection, vocab_size
+    def __init__(
+        self, connection: socket.socket, vocab_size: int, timeout_seconds: float, phase: str = "score"
+    ) -> None:
+        self.connection, self.vocab_size, self.phase = connection, vocab_size, phase
         connection.settimeout(timeout_seconds)
 
     def observe(self, tokens: Tokens) -> Values:
@@ -67,7 +70,8 @@ class Conversation:
                 raise Refused(State.CRASH, f"score answered {answer}, expected {operation!r} with {expected}")
             values = np.frombuffer(self._receive(4 * count), dtype="<f4")
         except TimeoutError as error:
-            raise Refused(State.TIMEOUT_SCORE, "score did not answer in time") from error
+            message = f"{self.phase}: got no answer within {self.connection.gettimeout():g} s, expected one"
+            raise Refused(State.timeout(self.phase), message) from error
         except OSError as error:
             raise HungUp(f"score hung up: {error}") from error
         if not np.isfinite(values).all() and operation == OBSERVE:
@@ -115,7 +119,7 @@ def hold(
             connection = running.connect()
             if connection is None:
                 raise HungUp("score ended before it connected")
-            conversation = Conversation(connection, vocab_size, timeout_seconds)
+            conversation = Conversation(connection, vocab_size, timeout_seconds + GRACE_SECONDS, phase)
             yield conversation, running
             conversation.quit()
         except HungUp:

@@ -1,6 +1,7 @@
 """One reason to refuse a candidate, in the shape that people, the ledger and proposers read."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 
 from data.errors import Refused
 from data.state import State
@@ -15,13 +16,14 @@ class Finding:
     got: str
     expected: str
     line: int = 0  # 0 = the whole file
+    spent: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)  # (used, limit) of a limit met
 
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
         return f"{self.rule}: {place}: got {self.got}; expected {self.expected}"
 
-    def as_dict(self) -> dict[str, str | int]:
+    def as_dict(self) -> dict[str, object]:
         return asdict(self)
 
     def refusal(self) -> Refused:
-        return Refused(State(self.rule), str(self))
+        return Refused(State(self.rule), str(self), spent=self.spent)

@@ -11,7 +11,20 @@ from pathlib import Path
 from data.errors import Refused
 from data.state import State
 from preflight.phases import Candidate, require
-from preflight.sandbox import Limits, Outcome, run, take
+from preflight.sandbox import Job, Limits, Outcome, run, take
+
+
+def _taken(candidate: Candidate, packing: Job, artifact: Path) -> str:
+    """The artifact, if it fits beside the code."""
+    code_bytes, cap_bytes = candidate.bundle.stat().st_size, candidate.target.cap_bytes
+    try:
+        return take(packing.out, "artifact.bin", cap_bytes - code_bytes, artifact)
+    except Refused as refusal:
+        if refusal.verdict is not State.OVERSIZE:
+            raise
+        total = code_bytes + int(refusal.spent["artifact_bytes"][0])
+        message = f"pack: got {total:,} bytes with the code, expected at most {cap_bytes:,}"
+        raise Refused(refusal.verdict, message, spent={"artifact_bytes": (total, cap_bytes)}) from refusal
 
 
 def pack(
@@ -24,8 +37,7 @@ def pack(
     packing = candidate.pack(folders[0], limits, weights)
     packed = run(packing)
     require(packing, packed, "pack")
-    code_bytes = candidate.bundle.stat().st_size
-    sha256 = take(packing.out, "artifact.bin", candidate.target.cap_bytes - code_bytes, artifact)
+    sha256 = _taken(candidate, packing, artifact)
     before = weights.read_bytes()
     unpacking = candidate.unpack(folders[1], limits, artifact)
     require(unpacking, run(unpacking), "unpack")

@@ -14,7 +14,7 @@ from preflight.text import tail
 
 PROGRAM, METRICS = "train_gpt.py", "metrics.jsonl"
 MEMORY_TO_BLAME = 0.5  # of its limit: from this peak on it is the job that the machine had no room for
-EXIT_NOT_FINITE, EXIT_OVERSIZE = 3, 4  # base/protocol.py
+EXIT_NOT_FINITE = 3  # base/protocol.py
 KILLED = (-9, 128 + 9)  # SIGKILL; as bubblewrap passes it on
 ENDED_BY = {
     "memory": (State.OOM, "memory"),
@@ -138,22 +138,23 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
         message = f"{phase}: got {used:.1f} {what}, expected at most {limit:.1f}"
         name = f"{phase}_{outcome.reason.removeprefix('setup_')}_seconds"
         raise Refused(State.timeout(phase), message, spent={name: (used, limit)})
+    used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
+    memory = {f"{phase}_memory_bytes": (used, limit)}
     if not outcome.reason and outcome.status in KILLED and outcome.machine_out_of_memory:
-        used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
         if used < MEMORY_TO_BLAME * limit:
             raise SandboxError(
                 f"{phase} was killed with {used:,} of {limit:,} bytes in use: the machine is out of memory"
             )
-        raise Refused(State.OOM, f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer")
+        told = f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer"
+        raise Refused(State.OOM, told, spent=memory)
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]
         most = f", {job.limits.memory_bytes:,} bytes" if outcome.reason == "memory" else ""
-        raise Refused(verdict, f"{phase}: ended by its limit on {what}{most}; {said}")
+        spent = memory if outcome.reason == "memory" else None
+        raise Refused(verdict, f"{phase}: ended by its limit on {what}{most}; {said}", spent=spent)
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
         raise Refused(State.NAN, f"train: {said}")
-    if outcome.status == EXIT_OVERSIZE and phase == "pack":
-        raise Refused(State.OVERSIZE, f"pack: {said}")
     raise Refused(State.CRASH, f"{phase}: exit status {outcome.status}: {said}")
 
 

@@ -1,8 +1,9 @@
 """Where a scorer is asked for whole distributions, and what the answers prove of all the tokens it was not asked at.
 
-Places are drawn one by one, each anew, from a mixture: GAIN of them in proportion to the gain that is claimed over a
-reference's losses at the same tokens, the rest half evenly and half in proportion to the loss that is claimed. A lie
-that buys much is met in proportion to its share of the gain; one that hides a disaster is met by what it claims there.
+Places are drawn one by one, each anew, from a mixture: EVEN of them evenly, GAIN in proportion to the gain that is
+claimed over a reference's losses at the same tokens, LOSS in proportion to the loss that is claimed. A lie that buys
+much is met in proportion to its share of the gain; one that hides a disaster shows no gain where it stands, and is met
+by the even places. The shares are those at which the best liar of either kind gains least (dev/benchmarks/honesty.md).
 
 Let q(t) be the chance of token t, d(t) what the distribution promised, c(t) the loss that was claimed.
 
@@ -24,7 +25,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float32]
 
-GAIN = 0.5  # share of the places that follow the claimed gain, where there is a reference
+EVEN, GAIN, LOSS = 0.6, 0.3, 0.1  # shares of the places; without a reference to gain over, EVEN and LOSS in proportion
 MISSED = 0.01  # D: how often a bound may be exceeded
 FINEST = 1e-6  # nats
 CONFIDENCE_Z = 2.326  # one-sided 99 %
@@ -48,21 +49,19 @@ class Places:
 def draw(losses: Values, reference: Values | None, count: int, rng: np.random.Generator) -> Places:
     """`count` of the tokens 1..n-1 whose losses (n,) are claimed; the first is context and never asked for."""
     claimed = np.maximum(losses[1:].astype(np.float64), 0.0)
-    parts = [np.ones(len(claimed)), claimed]
-    shares = [0.5, 0.5]
+    parts = {EVEN: np.ones(len(claimed)), LOSS: claimed}
     gain: float | None = None
     if reference is not None:
-        better = np.maximum(reference[1:].astype(np.float64) - losses[1:], 0.0)
-        gain = float(better.mean())
-        parts, shares = [*parts, better], [(1 - GAIN) / 2, (1 - GAIN) / 2, GAIN]
+        parts[GAIN] = np.maximum(reference[1:].astype(np.float64) - losses[1:], 0.0)
+        gain = float(parts[GAIN].mean())
     chances = np.zeros(len(claimed))
-    for part, share in zip(parts, shares, strict=True):
+    for share, part in parts.items():
         total = part.sum()
         chances += share * (part / total if total > 0 else 1.0 / len(part))
     cumulated = np.cumsum(chances)
     found = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
     found = np.sort(np.minimum(found, len(claimed) - 1))
-    return Places(found + 1, 1.0 / (len(claimed) * chances[found] / cumulated[-1]), shares[0], gain)
+    return Places(found + 1, 1.0 / (len(claimed) * chances[found] / cumulated[-1]), EVEN / sum(parts), gain)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,8 @@ def check(code_bytes: int, model_bytes: int, cap_bytes: int) -> list[Finding]:
     smallest = code_bytes + int(SLACK * model_bytes)
     if smallest <= cap_bytes:
         return []
-    return [Finding(State.OVERSIZE, "size", f"at least {smallest:,} bytes", f"at most {cap_bytes:,} with the code")]
+    got, expected = f"at least {smallest:,} bytes", f"at most {cap_bytes:,} with the code"
+    return [Finding(State.OVERSIZE, "size", got, expected, spent={"artifact_bytes": (smallest, cap_bytes)})]
 
 
 def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int:

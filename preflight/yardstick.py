@@ -1,7 +1,7 @@
 """How fast is this machine right now? CPU seconds of a fixed piece of work, before a candidate runs.
 
 CPU seconds of equal work differ by a tenth and more on a shared machine, as neighbours take cache and clock. A
-budget that is 1.10 times the baseline's would then end honest trials, so it grows with the yardstick's slowdown.
+budget in CPU seconds would then end honest trials, so it grows with the yardstick's slowdown.
 """
 
 import time

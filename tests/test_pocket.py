@@ -81,6 +81,7 @@ BOUGHT = {
         "        self.config, self.runtime = config, runtime\n        self.model",
     ),
     "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128"),
+    "four layers": ("base/presets.py", "num_layers=3, model_dim=64", "num_layers=4, model_dim=64"),
     "half the stride": ("base/presets.py", "eval_stride=64", "eval_stride=32"),
     "more evaluation work": (
         "base/evaluate/sliding.py",
@@ -95,7 +96,12 @@ BOUGHT = {
         "        attention=Attention(polar_positions=True),\n        eval=Eval(eval_length=128, eval_stride=64,",
     ),
 }
-DEARER = {"twice the steps": (0.4, 0.6), "twice the batch": (0.4, 0.7), "twice the width": (0.2, 0.7)}
+DEARER = {
+    "twice the steps": (0.4, 0.6),
+    "twice the batch": (0.4, 0.7),
+    "twice the width": (0.2, 0.7),
+    "four layers": (0.6, 0.9),
+}
 
 
 @pytest.fixture(scope="module")

@@ -119,8 +119,8 @@ def gains(stream: Stream) -> None:
     row(stream, f"rare lies of {NATS:g} nats", evenly, best_rare(lambda rate: (1.0 - met(stream, rate)) ** (k * now)))
     row(stream, "lies after the part that is read", UNREAD_BEFORE[stream.name] * float(stream.candidate.mean()), 0.0)
     mean = float(stream.candidate.mean())
-    evenly, halved = best_hidden(before * proofs, mean, 1.0, 0.0), best_hidden(k * now, mean, 0.25, 0.25)
-    row(stream, "surer than it can be, where wrong a middling loss", evenly, halved)
+    evenly, mixed = best_hidden(before * proofs, mean, 1.0, 0.0), best_hidden(k * now, mean, places.EVEN, places.LOSS)
+    row(stream, "surer than it can be, where wrong a middling loss", evenly, mixed)
 
 
 def row(stream: Stream, name: str, before: float, now: float) -> None:
@@ -148,7 +148,7 @@ def best_rare(missed: Callable[[float], float]) -> float:
 def met(stream: Stream, rate: float) -> float:
     """Chance of one place to be on a rare lie: in proportion to its share of the gain, and evenly."""
     share = rate * NATS / (stream.gain + rate * NATS)
-    return places.GAIN * share + (1 - places.GAIN) / 2 * rate
+    return places.GAIN * share + places.EVEN * rate
 
 
 def best_hidden(count: int, mean: float, even_share: float, loss_share: float) -> float:

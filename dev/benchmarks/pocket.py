@@ -69,12 +69,13 @@ def main(run: str = "ten", root: Path = Path()) -> None:
     print(f"| the baseline's bundle by hand (train, pack, score once, no proof) | {hand:.2f} | | 1.00 |")
 
 
-def by_hand(run: str, profile: str, number: int, seed: int, train: Path | None = None) -> str:
+def by_hand(run: str, profile: str, number: int, seed: int, train: Path | None = None, steps: int | None = None) -> str:
     """The shell command that trains, packs and scores a bundle without the harness: for one's own base/ alone.
 
-    `train` holds the shards as a measurement had them (experiments/luck.py), where its score is to be repeated.
+    `train` holds the shards as a measurement had them (experiments/luck.py) and `steps` is what its trial was given,
+    where its score is to be repeated.
     """
-    tier = PROFILES[profile].tier
+    tier = PROFILES[profile].tier.with_steps(steps)
     shards = Path("shards") / PROFILES[profile].corpus
     environment = {
         **tier.target.environment,

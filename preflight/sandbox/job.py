@@ -96,11 +96,9 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
         os.close(handle)
         raise Refused(State.CRASH, f"{name}: expected a plain file with one link in OUT")
     with os.fdopen(handle, "rb") as source:
-        if info.st_size > cap_bytes:
-            message = f"{name}: got {info.st_size:,} bytes, expected at most {cap_bytes:,}"
-            raise Refused(State.OVERSIZE, message, spent={f"{Path(name).stem}_bytes": (info.st_size, cap_bytes)})
         content = source.read(cap_bytes + 1)
-    if len(content) > cap_bytes:
-        raise Refused(State.OVERSIZE, f"{name}: grew past {cap_bytes} bytes")
+    if (found := max(info.st_size, len(content))) > cap_bytes:
+        message = f"{name}: got {found:,} bytes, expected at most {cap_bytes:,}"
+        raise Refused(State.OVERSIZE, message, spent={f"{Path(name).stem}_bytes": (found, cap_bytes)})
     store.write_bytes(content)
     return hashlib.sha256(content).hexdigest()

@@ -7,7 +7,7 @@ from support import ROOT
 
 from data.errors import Refused, SandboxError
 from data.state import State
-from preflight.phases import ENDED_BY, EXIT_NOT_FINITE, EXIT_OVERSIZE, require
+from preflight.phases import ENDED_BY, EXIT_NOT_FINITE, require
 from preflight.sandbox import Job, Limits, Outcome
 
 TRUSTED = ("data", "preflight", "experiments", "proposers", "dev")
@@ -56,11 +56,15 @@ def test_every_end_of_a_phase_is_a_state(phase, tmp_path):
             require(job, outcome(reason=reason), phase)
         expected = ENDED_BY[reason][0] if reason in ENDED_BY else State(f"timeout({phase})")
         assert refused.value.verdict is expected
-    for status in (1, -11, -9, EXIT_NOT_FINITE, EXIT_OVERSIZE):
+        if expected.limit:
+            ((name, (_, limit)),) = refused.value.spent.items()
+            assert name.startswith(phase)
+            assert limit > 0
+    for status in (1, -11, -9, EXIT_NOT_FINITE):
         with pytest.raises(Refused) as refused:
             require(job, outcome(status=status), phase)
-        own = {EXIT_NOT_FINITE: ("train", State.NAN), EXIT_OVERSIZE: ("pack", State.OVERSIZE)}.get(status)
-        assert refused.value.verdict is (own[1] if own and own[0] == phase else State.CRASH)
+        not_finite = (status, phase) == (EXIT_NOT_FINITE, "train")
+        assert refused.value.verdict is (State.NAN if not_finite else State.CRASH)
     with pytest.raises(SandboxError):
         require(job, outcome(reason="stopped"), phase)
 

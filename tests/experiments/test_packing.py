@@ -1,9 +1,13 @@
 """Packing is entropy coding: an artifact decodes to what was trained, so no text is handed on for later."""
 
+import dataclasses
+import json
+
 import pytest
 from support import proposal
 
 from data.state import State
+from experiments.budgets import met
 from experiments.trial import run_trial
 
 pytestmark = pytest.mark.trial
@@ -81,6 +85,27 @@ def test_packing_that_is_more_than_coding_is_refused(bench, budget, name):
     row = run_trial(bench, proposal(bench, *CHEATS[name]), budget)
     assert row.state is State.DISHONEST, row.detail
     assert "unpack" in row.detail
+
+
+@pytest.mark.usefixtures("unlinted")
+def test_slow_unpacking_meets_packings_own_budget(bench, budget):
+    small = dataclasses.replace(bench, tier=dataclasses.replace(bench.tier, pack_cpu_seconds=1.0))
+    spin = "    import sys, time\n\n    while 'unpack' in sys.argv and time.process_time() < 3:\n        pass\n"
+    row = run_trial(small, proposal(bench, (CODEC, DECOMPRESS, spin + DECOMPRESS)), budget)
+    assert row.state is State.TIMEOUT_UNPACK, row.detail
+    used, limit = json.loads(row.spent)["unpack_cpu_seconds"]
+    assert limit == 1.0 < used
+    assert met(row).startswith("unpack ")
+
+
+def test_an_artifact_that_outgrows_the_cap_in_training_is_shown_with_its_bytes(bench, budget):
+    padded = "    return zlib.compress(blob, 9) + bytes(300_000 if sum(blob) > 5_000 else 0)\n"
+    row = run_trial(bench, proposal(bench, (CODEC, COMPRESS, padded)), budget)
+    assert row.state is State.OVERSIZE, row.detail
+    used, limit = json.loads(row.spent)["artifact_bytes"]
+    assert limit == bench.tier.target.cap_bytes
+    assert limit < used < limit + 150_000
+    assert met(row) == f"artifact {used:,} of {limit:,} bytes"
 
 
 @pytest.mark.parametrize("name", CODERS)
