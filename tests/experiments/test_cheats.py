@@ -1,5 +1,7 @@
 """The second conversation on edited trees that lie about their losses, end to end in real sandboxes."""
 
+from dataclasses import replace
+
 import pytest
 from support import proposal
 
@@ -67,11 +69,25 @@ LIES = {
 
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_is_caught_with_a_witness(bench, budget, name):
-    search, replace = LIES[name]
-    row = run_trial(bench, proposal(bench, (SCORER, search, replace)), budget)
+    before, after = LIES[name]
+    row = run_trial(bench, proposal(bench, (SCORER, before, after)), budget)
     assert row.state is State.DISHONEST, row.detail
     assert "got" in row.detail
     assert "expected" in row.detail
+
+
+@pytest.mark.parametrize("factor", [0.3, 0.7])
+def test_a_lie_behind_the_part_that_a_search_reads_is_no_keep(bench, budget, factor):
+    """As on GPUs, where a proof of every search that reads all would cost as much as the score."""
+    count = len(bench.corpus.tokens(bench.tier.split))
+    part = replace(bench, tier=replace(bench.tier, proof_tokens=count // 8, proof_places=512))
+    behind = f"        losses[self.seen + np.arange(len(tokens)) > {count // 2}] *= {factor}\n"
+    row = run_trial(part, proposal(part, (SCORER, LOSSES, LOSSES + behind)), budget)
+    assert row.state is State.DISHONEST, row.detail
+    assert int(row.detail.split("at token ")[1].split(":")[0]) > count // 2
+    search = part.ledger.taken(row.number)[0].measured
+    assert search.honesty.unread_share > 0.8
+    assert search.honesty_bpb > 0.3 * (bench.ledger.row(0).val_bpb - search.val_bpb)  # what is unread is in the bound
 
 
 def test_the_honest_baseline_passes_with_its_bound(bench):
