@@ -16,6 +16,7 @@ from support import ROOT, git, proposal
 
 from data.corpus import Corpus
 from data.state import State
+from dev.benchmarks.budgets import BOUGHT, CAP_BYTES
 from dev.benchmarks.pocket import by_hand
 from experiments import budgets
 from experiments.baseline import baseline, budget
@@ -66,36 +67,6 @@ def pocket(tmp_path_factory):
     bench.close()
 
 
-FORWARD = "        return self.model.logits(wanted).log_softmax(dim=-1)\n"
-BOUGHT = {
-    "twice the steps": (
-        "base/train.py",
-        "for step in range(config.run.iterations):",
-        "for step in range(2 * config.run.iterations):",
-    ),
-    "twice the batch": (
-        "base/train.py",
-        "        self.config, self.runtime = config, runtime\n        self.model",
-        "        from dataclasses import replace\n\n"
-        "        config = replace(config, data=replace(config.data, batch_tokens=2 * config.data.batch_tokens))\n"
-        "        self.config, self.runtime = config, runtime\n        self.model",
-    ),
-    "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128"),
-    "four layers": ("base/presets.py", "num_layers=3, model_dim=64", "num_layers=4, model_dim=64"),
-    "half the stride": ("base/presets.py", "eval_stride=64", "eval_stride=32"),
-    "more evaluation work": (
-        "base/evaluate/sliding.py",
-        FORWARD,
-        "        index = places[..., None].expand(-1, -1, hidden.size(-1))\n"
-        "        again = self.hidden(tokens.flip(0)).flip(0).gather(1, index)\n"
-        "        return self.model.logits((wanted + again) / 2).log_softmax(dim=-1)\n",
-    ),
-    "PoPE": (
-        "base/presets.py",
-        "        eval=Eval(eval_length=128, eval_stride=64,",
-        "        attention=Attention(polar_positions=True),\n        eval=Eval(eval_length=128, eval_stride=64,",
-    ),
-}
 DEARER = {
     "twice the steps": (0.4, 0.6),
     "twice the batch": (0.4, 0.7),
@@ -108,7 +79,7 @@ DEARER = {
 def roomy(pocket):
     """The same with bytes for a wider model: what compute it may use is the question here."""
     bench, limits = pocket
-    target = dataclasses.replace(bench.tier.target, cap_bytes=1_000_000)
+    target = dataclasses.replace(bench.tier.target, cap_bytes=CAP_BYTES)
     return dataclasses.replace(bench, tier=dataclasses.replace(bench.tier, target=target)), limits
 
 
