@@ -93,6 +93,8 @@ def promote(
             say(f"without {one.label}: {one.verdict or f'{fmean(one.differences):+.4f} bpb'}")
     tree = bench.workspace.read(row.commit_id)
     program = _build(bench, row, tree, tier)
+    if number != baseline(bench).number:
+        _baseline_measured(bench, tier, 1)  # the losses that the winner's gain is claimed over
     measured = _measured(bench, Entry(number, row.title, program, _scaled(bench, limits, tier)), tier, seeds)
     looks = _look(bench, row, len(measured))
     if slow := [one for one in measured if one.train_wall_seconds > TRAIN_SECONDS + STOP_SECONDS]:
@@ -211,11 +213,6 @@ def _reference(bench: Bench, track: str, tier: Tier, seeds: int) -> Record:
     if track != POCKET_TRACK:
         return frontier.read(bench.workspace.root / "records" / "frontier.json", track)
     start = baseline(bench)
-    plain = replace(tier, proof_places=bench.tier.proof_places)
-    entry = Entry(start.number, "the baseline, to be beaten", program_of(bench, start), UNLIMITED)
-    taken = [one.measured for one in bench.ledger.taken(start.number) if one.tier == tier.name]
-    for seed in new_seeds(seeds - len(taken)):
-        taken.append(measure(bench, entry, plain, seed, stage="promote"))
     return Record(
         title=f"the baseline of run {bench.run}",
         source=f"trial {start.number:04d}, commit {start.commit_id}",
@@ -223,6 +220,15 @@ def _reference(bench: Bench, track: str, tier: Tier, seeds: int) -> Record:
         tokenizer=bench.corpus.manifest.variant,
         seeds=[
             Seed(seed=one.seed, val_nats=one.val_nats, val_bpb=one.val_bpb, artifact_bytes=one.artifact_bytes)
-            for one in taken
+            for one in _baseline_measured(bench, tier, seeds)
         ],
     )
+
+
+def _baseline_measured(bench: Bench, tier: Tier, seeds: int) -> list[Measured]:
+    """The run's own baseline on at least so many seeds, those of earlier promotions first."""
+    start = baseline(bench)
+    plain = replace(tier, proof_places=bench.tier.proof_places)
+    entry = Entry(start.number, "the baseline, to be beaten", program_of(bench, start), UNLIMITED)
+    taken = [one.measured for one in bench.ledger.taken(start.number) if one.tier == tier.name]
+    return taken + [measure(bench, entry, plain, seed, stage="promote") for seed in new_seeds(seeds - len(taken))]

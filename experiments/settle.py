@@ -48,6 +48,8 @@ def _settle(
         values["score_seconds"] = fmean(one.score_wall_seconds for one in measured)
         values["honesty_bpb"] = max(one.honesty_bpb for one in measured)
         values["rare_bpb"] = max(one.rare_bpb for one in measured)
+    if state.limit and "artifact_bytes" in spent:
+        values["artifact_bytes"] = int(spent["artifact_bytes"][0])
     if state is State.BASELINE:
         values["commit_id"] = row.parent
     else:

@@ -94,14 +94,19 @@ def _judged(bench: Bench, entry: Entry, incumbent: Row) -> Judgement:
     sorted_out = ""
     if bench.proxy and generation(bench.ledger, incumbent, bench.proxy):  # a run begun without a proxy has no numbers
         refresh(bench, incumbent, bench.proxy, bench.tier.rule.seeds)
-        proxied = compare(bench, entry, incumbent, bench.proxy)
+        try:
+            proxied = compare(bench, entry, incumbent, bench.proxy)
+        except Refused as refusal:  # what it had there is no value of the tier that decides
+            raise Refused(refusal.verdict, f"proxy: {refusal}", spent=refusal.spent) from refusal
         if proxied.state is State.DISCARDED and entry.number % CONTROL_EVERY:
             return replace(proxied, delta_bpb=None, believed=[], reason=f"proxy: {proxied.reason}")
         sorted_out = f"; proxy: {proxied.reason}"
     try:
         return compare(bench, entry, incumbent, bench.tier)
-    except Refused as refusal:  # all that is known of what a limit ended
-        raise (refusal.reworded(f"{refusal}{sorted_out}") if refusal.verdict.limit else refusal) from refusal
+    except Refused as refusal:
+        if sorted_out and refusal.verdict.limit:  # all that is known of it
+            raise refusal.reworded(f"{refusal}{sorted_out}") from refusal
+        raise
 
 
 def _make_tree(bench: Bench, number: int, proposal: Proposal, parent: str) -> tuple[Tree, str]:

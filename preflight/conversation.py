@@ -6,6 +6,7 @@ tokens one way and float32 values in nats the other.
 
 import socket
 import struct
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -61,6 +62,7 @@ class Conversation:
             self.connection.sendall(HEADER.pack(QUIT, 0))
 
     def _ask(self, operation: bytes, expected: int, payload: bytes = b"") -> Values:
+        asked = time.monotonic()
         try:
             self.connection.sendall(HEADER.pack(operation, len(payload) // 2) + payload)
             head = self._receive(HEADER.size)
@@ -70,8 +72,10 @@ class Conversation:
                 raise Refused(State.CRASH, f"score answered {answer}, expected {operation!r} with {expected}")
             values = np.frombuffer(self._receive(4 * count), dtype="<f4")
         except TimeoutError as error:
-            message = f"{self.phase}: got no answer within {self.connection.gettimeout():g} s, expected one"
-            raise Refused(State.timeout(self.phase), message) from error
+            used, limit = time.monotonic() - asked, self.connection.gettimeout() or 0.0
+            message = f"{self.phase}: got no answer within {limit:g} s, expected one"
+            spent = {f"{self.phase}_answer_wall_seconds": (used, limit)}
+            raise Refused(State.timeout(self.phase), message, spent=spent) from error
         except OSError as error:
             raise HungUp(f"score hung up: {error}") from error
         if not np.isfinite(values).all() and operation == OBSERVE:

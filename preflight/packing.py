@@ -14,11 +14,11 @@ from preflight.phases import Candidate, require
 from preflight.sandbox import Job, Limits, Outcome, run, take
 
 
-def _taken(candidate: Candidate, packing: Job, artifact: Path) -> str:
+def _taken(candidate: Candidate, packing: Job, artifact: Path, slack: float) -> str:
     """The artifact, if it fits beside the code."""
     code_bytes, cap_bytes = candidate.bundle.stat().st_size, candidate.target.cap_bytes
     try:
-        return take(packing.out, "artifact.bin", cap_bytes - code_bytes, artifact)
+        return take(packing.out, "artifact.bin", int(cap_bytes / slack) - code_bytes, artifact)
     except Refused as refusal:
         if refusal.verdict is not State.OVERSIZE:
             raise
@@ -28,19 +28,25 @@ def _taken(candidate: Candidate, packing: Job, artifact: Path) -> str:
 
 
 def pack(
-    candidate: Candidate, folders: tuple[Path, Path], limits: Limits, weights: Path, artifact: Path
-) -> tuple[Outcome, str]:
-    """Write `artifact`; returns how packing went and the artifact's sha256. Raises Refused.
+    candidate: Candidate,
+    folders: tuple[Path, Path],
+    limits: Limits,
+    weights: Path,
+    artifact: Path,
+    slack: float = 1.0,
+) -> tuple[Outcome, Outcome, str]:
+    """Write `artifact`; returns how packing and unpacking went and the artifact's sha256. Raises Refused.
 
-    `folders` are those of the two jobs, each of which has `limits`.
+    `folders` are those of the two jobs, each of which has `limits`. It may be `slack` times smaller in the end.
     """
     packing = candidate.pack(folders[0], limits, weights)
     packed = run(packing)
     require(packing, packed, "pack")
-    sha256 = _taken(candidate, packing, artifact)
+    sha256 = _taken(candidate, packing, artifact, slack)
     before = weights.read_bytes()
     unpacking = candidate.unpack(folders[1], limits, artifact)
-    require(unpacking, run(unpacking), "unpack")
+    unpacked = run(unpacking)
+    require(unpacking, unpacked, "unpack")
     after = artifact.with_suffix(".unpacked")
     try:
         same = take(unpacking.out, "weights.bin", len(before), after) == hashlib.sha256(before).hexdigest()
@@ -51,4 +57,4 @@ def pack(
     if not same:
         message = "unpack: got other bytes than were packed, expected weights.bin: packing is entropy coding"
         raise Refused(State.DISHONEST, message)
-    return packed, sha256
+    return packed, unpacked, sha256

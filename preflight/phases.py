@@ -139,19 +139,19 @@ def require(job: Job, outcome: Outcome, phase: str, quote_log: bool = True) -> N
         name = f"{phase}_{outcome.reason.removeprefix('setup_')}_seconds"
         raise Refused(State.timeout(phase), message, spent={name: (used, limit)})
     used, limit = outcome.peak_memory_bytes, job.limits.memory_bytes
-    memory = {f"{phase}_memory_bytes": (used, limit)}
     if not outcome.reason and outcome.status in KILLED and outcome.machine_out_of_memory:
         if used < MEMORY_TO_BLAME * limit:
             raise SandboxError(
                 f"{phase} was killed with {used:,} of {limit:,} bytes in use: the machine is out of memory"
             )
         told = f"{phase}: the machine ran out of memory at {used:,} bytes, expected fewer"
-        raise Refused(State.OOM, told, spent=memory)
+        raise Refused(State.OOM, told, spent={f"{phase}_memory_bytes": (used, limit)})
     said = tail(job.log) if quote_log else f"its words are in {phase}.log"
     if outcome.reason:
         verdict, what = ENDED_BY[outcome.reason]
         most = f", {job.limits.memory_bytes:,} bytes" if outcome.reason == "memory" else ""
-        spent = memory if outcome.reason == "memory" else None
+        wanted = max(used, limit + 1)  # the peak is polled; the kernel refused one byte more than the limit, or many
+        spent = {f"{phase}_memory_bytes": (wanted, limit)} if outcome.reason == "memory" else None
         raise Refused(verdict, f"{phase}: ended by its limit on {what}{most}; {said}", spent=spent)
     if outcome.status == EXIT_NOT_FINITE and phase == "train":
         raise Refused(State.NAN, f"train: {said}")

@@ -49,19 +49,22 @@ class Places:
 def draw(losses: Values, reference: Values | None, count: int, rng: np.random.Generator) -> Places:
     """`count` of the tokens 1..n-1 whose losses (n,) are claimed; the first is context and never asked for."""
     claimed = np.maximum(losses[1:].astype(np.float64), 0.0)
-    parts = {EVEN: np.ones(len(claimed)), LOSS: claimed}
+    parts = [(EVEN, np.ones(len(claimed))), (LOSS, claimed)]
     gain: float | None = None
     if reference is not None:
-        parts[GAIN] = np.maximum(reference[1:].astype(np.float64) - losses[1:], 0.0)
-        gain = float(parts[GAIN].mean())
+        better = np.maximum(reference[1:].astype(np.float64) - losses[1:], 0.0)
+        gain = float(better.mean())
+        parts.append((GAIN, better))
     chances = np.zeros(len(claimed))
-    for share, part in parts.items():
+    for share, part in parts:
         total = part.sum()
         chances += share * (part / total if total > 0 else 1.0 / len(part))
     cumulated = np.cumsum(chances)
     found = np.searchsorted(cumulated, rng.random(count) * cumulated[-1], side="right")
     found = np.sort(np.minimum(found, len(claimed) - 1))
-    return Places(found + 1, 1.0 / (len(claimed) * chances[found] / cumulated[-1]), EVEN / sum(parts), gain)
+    return Places(
+        found + 1, 1.0 / (len(claimed) * chances[found] / cumulated[-1]), EVEN / sum(share for share, _ in parts), gain
+    )
 
 
 @dataclass(frozen=True)

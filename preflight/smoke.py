@@ -66,7 +66,8 @@ def batch_tokens(target: Target) -> int:
 def pack(candidate: Candidate, folder: Path, weights: Path) -> Path:
     """The artifact of these weights; raises Refused."""
     artifact = folder / "artifact.bin"
-    packing.pack(_short(candidate, STEPS), (folder / "pack", folder / "unpack"), LIMITS, weights, artifact)
+    folders = (folder / "pack", folder / "unpack")
+    packing.pack(_short(candidate, STEPS), folders, LIMITS, weights, artifact, size.SLACK)
     return artifact
 
 
@@ -79,11 +80,8 @@ def require_seed_matters(weights: Sequence[Path]) -> None:
 
 
 def _short(candidate: Candidate, steps: int) -> Candidate:
-    target = candidate.target
-    environment = {**target.environment, "ITERATIONS": str(steps)}
-    return replace(
-        candidate, target=replace(target, environment=environment, cap_bytes=int(target.cap_bytes / size.SLACK))
-    )
+    environment = {**candidate.target.environment, "ITERATIONS": str(steps)}
+    return replace(candidate, target=replace(candidate.target, environment=environment))
 
 
 def converse(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path) -> Honesty:

@@ -93,6 +93,7 @@ def test_the_budget_cannot_be_bought(roomy, name):
     print(name, row.val_bpb, row.delta_bpb, row.steps, row.step_cost, row.spent)
     for what, (used, limit) in json.loads(row.spent).items():
         assert used <= limit or what == budgets.FREE, what
+    assert row.steps * row.step_cost <= 1.2 * SHORT.steps  # 1.1 of the budget, set-up and end included
     if name in DEARER:
         least, most = DEARER[name]
         assert least * SHORT.steps <= row.steps <= most * SHORT.steps, row.step_cost
@@ -100,7 +101,7 @@ def test_the_budget_cannot_be_bought(roomy, name):
 
 def test_what_overruns_its_evaluation_is_ended_and_shows_its_value(roomy):
     bench, limits = roomy
-    edit = ("base/presets.py", "eval_stride=64", "eval_stride=4")
+    edit = ("base/evaluate/sliding.py", "config.eval.eval_stride, config.eval.eval_batch", "4, config.eval.eval_batch")
     row = run_trial(bench, proposal(bench, edit, title="a stride of four"), limits)
     assert row.state is State.TIMEOUT_SCORE, row.detail
     used, limit = json.loads(row.spent)["score_cpu_seconds"]

@@ -41,11 +41,11 @@ BOUGHT = {
         "        again = self.hidden(tokens.flip(0)).flip(0).gather(1, index)\n"
         "        return self.model.logits((wanted + again) / 2).log_softmax(dim=-1)\n",
     ),
-    "four layers": ("base/presets.py", "num_layers=3, model_dim=64", "num_layers=4, model_dim=64"),
+    "four layers": ("base/presets.py", "num_layers=3, model_dim=", "num_layers=4, model_dim="),
     "PoPE": (
         "base/presets.py",
-        "        eval=Eval(eval_length=128, eval_stride=64,",
-        "        attention=Attention(polar_positions=True),\n        eval=Eval(eval_length=128, eval_stride=64,",
+        "        eval=Eval(eval_length=128,",
+        "        attention=Attention(polar_positions=True),\n        eval=Eval(eval_length=128,",
     ),
 }
 

@@ -7,7 +7,7 @@ and for the GPU profiles, tokens are drawn: losses exponential about a mean, two
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log, sqrt
 from pathlib import Path
 from typing import Annotated
@@ -16,16 +16,18 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.tiers import FULL_H100, FULL_POCKET, Tier
+from experiments.tiers import FULL_H100, FULL_POCKET, RECORD_H100, RECORD_POCKET, Tier
 from preflight import places
 from preflight.proof import ROUNDING_NATS, SUM_TOLERANCE
 
 Floats = npt.NDArray[np.float64]
 NATS = 12.0  # what a rare lie claims to know better
-BEFORE = {"pocket": (512, 4), "h100": (4_096, 4)}  # places of a proof, and proofs of a keep: search, repeat, two fresh
-UNREAD_BEFORE = {"pocket": 0.0, "h100": 0.9}  # of dev, always the same part
+RECORDS = {"pocket, record": RECORD_POCKET, "h100, record": RECORD_H100}
+# Places of a proof, and proofs of a keep (search, repeat, two fresh) or of a record, which may lie on validation alone
+BEFORE = {"pocket": (512, 4), "h100": (4_096, 4), "pocket, record": (4_096, 3), "h100, record": (32_768, 3)}
+UNREAD_BEFORE = {"h100": 0.9, "h100, record": 0.98}  # of dev and of validation, always the same part
 # A lie may stand where the proofs of search and repeat end: on GPUs only those of the two fresh seeds read all.
-NOW = {"pocket": 4, "h100": 2}
+NOW = {"pocket": 4, "h100": 2, "pocket, record": 3, "h100, record": 3}
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def main(losses: Annotated[list[Path], typer.Option(help="two seeds of one model
         bounds(one_stream)
     for one_stream in streams:
         gains(one_stream)
+    for (name, tier), one_stream in zip(RECORDS.items(), streams, strict=True):
+        gains(replace(one_stream, name=name, tier=tier))
 
 
 def bounds(stream: Stream, runs: int = 2_000) -> None:
@@ -117,8 +121,8 @@ def gains(stream: Stream) -> None:
     row(stream, "a normaliser within its tolerance", SUM_TOLERANCE, charged(stream, SUM_TOLERANCE, k))
     evenly = best_rare(lambda rate: float((1.0 - rate) ** (before * proofs)))
     row(stream, f"rare lies of {NATS:g} nats", evenly, best_rare(lambda rate: (1.0 - met(stream, rate)) ** (k * now)))
-    row(stream, "lies after the part that is read", UNREAD_BEFORE[stream.name] * float(stream.candidate.mean()), 0.0)
-    mean = float(stream.candidate.mean())
+    mean, unread = float(stream.candidate.mean()), UNREAD_BEFORE.get(stream.name, 0.0)
+    row(stream, "lies after the part that is read", unread * mean, 0.0)
     evenly, mixed = best_hidden(before * proofs, mean, 1.0, 0.0), best_hidden(k * now, mean, places.EVEN, places.LOSS)
     row(stream, "surer than it can be, where wrong a middling loss", evenly, mixed)
 

@@ -57,12 +57,18 @@ def trials(name: str, root: Path = Path()) -> None:
         sums = ledger.execute(
             f"SELECT COALESCE(fresh_for, trial), COUNT(*), SUM({parts}) FROM measurements GROUP BY 1 ORDER BY 1"
         ).fetchall()
-        print("| trial | measurements | training and scoring s | all stages s | beyond |\n|---|---|---|---|---|")
+        rows = []
         for trial, count, measured in sums:
-            query = "SELECT SUM(seconds) FROM stages WHERE trial = ?"
-            query += " AND stage NOT LIKE 'preflight: %' AND stage != 'propose'"
-            (whole,) = ledger.execute(query, (trial,)).fetchone()
-            print(f"| {trial} | {count} | {measured:.1f} | {whole:.1f} | {whole / measured - 1:.0%} |")
+            query = "SELECT SUM(seconds), SUM(CASE stage WHEN 'pace' THEN seconds ELSE 0 END) FROM stages"
+            query += " WHERE trial = ? AND stage NOT LIKE 'preflight: %' AND stage != 'propose'"
+            rows.append((str(trial), count, measured, *ledger.execute(query, (trial,)).fetchone()))
+    if tried := [row[1:] for row in rows if row[0] != "0"]:
+        rows.append(("all but the baseline", *(sum(column) for column in zip(*tried, strict=True))))
+    print("| trial | measurements | training and scoring s | all stages s | beyond | of it the cost of a step |")
+    print("|---|---|---|---|---|---|")
+    for trial, count, measured, whole, pace in rows:
+        told = f"{measured:.1f} | {whole:.1f} | {whole / measured - 1:.0%} | {pace / measured:.0%}"
+        print(f"| {trial} | {count} | {told} |")
 
 
 if __name__ == "__main__":

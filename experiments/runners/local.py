@@ -80,8 +80,10 @@ class LocalRunner:
         take(training.out, "weights.bin", candidate.weights_bytes, weights)
 
         limits = Limits(PACK_SECONDS, tier.pack_cpu_seconds)
-        packed, sha256 = packing.pack(candidate, (folders["pack"], folders["unpack"]), limits, weights, artifact)
-        _note(spent, "pack", limits, packed.cpu_seconds, packed.wall_seconds)
+        both = (folders["pack"], folders["unpack"])
+        packed, unpacked, sha256 = packing.pack(candidate, both, limits, weights, artifact)
+        for phase, outcome in (("pack", packed), ("unpack", unpacked)):
+            _note(spent, phase, limits, outcome.cpu_seconds, outcome.wall_seconds)
         code_bytes = program.stat().st_size
         spent["artifact_bytes"] = (code_bytes + artifact.stat().st_size, tier.target.cap_bytes)
 

@@ -96,7 +96,7 @@ def take(out: Path, name: str, cap_bytes: int, store: Path) -> str:
         os.close(handle)
         raise Refused(State.CRASH, f"{name}: expected a plain file with one link in OUT")
     with os.fdopen(handle, "rb") as source:
-        content = source.read(cap_bytes + 1)
+        content = source.read(max(cap_bytes + 1, 0))
     if (found := max(info.st_size, len(content))) > cap_bytes:
         message = f"{name}: got {found:,} bytes, expected at most {cap_bytes:,}"
         raise Refused(State.OVERSIZE, message, spent={f"{Path(name).stem}_bytes": (found, cap_bytes)})

@@ -128,19 +128,24 @@ def test_a_seed_that_failed_is_not_drawn_again(bench, budget):
     row = run_trial(bench, proposal(bench, (*fails[:2], fails[2].replace("FATAL", "str(1)"))), budget)
     assert row.val_bpb is not None, row.detail
     bench.ledger.set_fact(f"record_{row.number}_failed", "")
-    drawn = iter([[11, 1, 12], [13, 14, 15]])
+    drawn = iter([[10], [11, 1, 12], [13, 14, 15]])  # the first for the baseline, over which a gain is claimed
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("experiments.promote.new_seeds", lambda count: next(drawn) if count > 0 else [])
         for _ in range(2):
             with pytest.raises(CaddieError, match="seed 1 ended as crash.*every seed it is given"):
                 promote(bench, row.number, 3, True, lambda _: None, TODAY)
     assert [one.measured.seed for one in bench.ledger.taken(row.number) if one.tier == "record"] == [11]
+    assert [one.measured.seed for one in bench.ledger.taken(0) if one.tier == "record"] == [10]
+    (found,) = (one.measured for one in bench.ledger.taken(row.number) if one.tier == "record")
+    assert found.honesty.rare_gain_nats is not None  # places followed its gain over that
 
 
 def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
     tried = []
 
     def slow_once(bench, entry, tier, seed, **_):
+        if entry.number == 0:
+            return measure(bench, entry, tier, seed)
         tried.append(seed)
         if len(tried) == 2:
             raise Refused("timeout(train)", "train: got 99.0 cpu seconds, expected at most 30.0")
@@ -156,6 +161,8 @@ def test_a_seed_that_took_too_long_is_tried_again_itself(bench, monkeypatch):
 
 def test_a_scorer_that_took_too_long_has_seen_the_text_and_is_not_tried_again(bench, monkeypatch):
     def slow(bench, entry, tier, seed, **_):
+        if entry.number == 0:
+            return measure(bench, entry, tier, seed)
         raise Refused(State.TIMEOUT_SCORE, "score: got 99.0 cpu seconds, expected at most 30.0")
 
     with monkeypatch.context() as patch:
