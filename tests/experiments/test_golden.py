@@ -50,7 +50,7 @@ def test_only_losses_come_out(tmp_path):
     line = b'\'{"step": 1, "loss": 1.0}\\n\''
     main = TINY["base/__main__.py"].content
     assert main.count(line) == 1
-    for said, expected in ((b"'no loss\\n'", "a loss a line"), (b"'x' * 100_000", "at most 65536")):
+    for said, expected in ((b"'no loss\\n'", "a loss a line"), (b"'x' * 100_000", "at most 65,536")):
         tree = {**TINY, "base/__main__.py": Source(PLAIN, main.replace(line, said))}
         with prepared(tree, available_levels()[0]) as golden, pytest.raises(Refused, match=expected):
             golden.losses("tiny")
