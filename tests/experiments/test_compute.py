@@ -146,6 +146,7 @@ def test_without_a_budget_of_cpu_seconds_the_wall_is_shown(bench, budget):
     assert found == {
         "train_wall_seconds": tier.train_wall_seconds,
         "pack_wall_seconds": PACK_SECONDS,
+        "unpack_wall_seconds": PACK_SECONDS,
         "score_wall_seconds": tier.score_wall_seconds,
         "artifact_bytes": tier.target.cap_bytes,
     }
