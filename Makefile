@@ -43,8 +43,9 @@ test: setup lint
 test-harness: .venv/.harness shards/pocket/manifest.json
 	$(BIN)/python -m pytest -n 2 -m 'not slow and not torch and not trial'
 
+# Two at a time: slow tests are not left to one worker at the end.
 test-all: setup lint
-	$(BIN)/python -m pytest -n 2 -m '' --maxschedchunk 2    # slow ones are not left to one worker at the end
+	$(BIN)/python -m pytest -n 2 -m '' --maxschedchunk 2
 
 # 20 losses of every preset at pocket width: bit for bit those of the parent commit? PARENT=<commit> names another.
 golden: .venv/.train
