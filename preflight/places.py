@@ -18,7 +18,7 @@ Let q(t) be the chance of token t, d(t) what the distribution promised, c(t) the
 """
 
 from dataclasses import dataclass
-from math import log, sqrt
+from math import ceil, log, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -79,9 +79,10 @@ class Gap:
     def charge(self) -> float:
         """What is added to a claimed mean: the gap and the error of measuring it, which the scorer's noise makes.
 
-        In steps of FINEST: less is the order of sums, and equal losses shall stay equal.
+        In steps of FINEST and never less than it is, but for a tenth of one: that is the order of sums, and equal
+        losses shall stay equal.
         """
-        return FINEST * round(max(self.mean + CONFIDENCE_Z * self.error, 0.0) / FINEST)
+        return FINEST * ceil(max((self.mean + CONFIDENCE_Z * self.error) / FINEST - 0.1, 0.0))
 
 
 def gap(differences: npt.NDArray[np.float64], places: Places, tolerance: float) -> Gap:
