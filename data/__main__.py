@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingCo
 from rich.progress import Progress as Bar
 
 from data import documents, fineweb, pocket
-from data.build import replaced, train_tokenizer, write_corpus
+from data.build import load_tokenizer, replaced, train_tokenizer, write_corpus
 from data.corpus import Corpus
 from data.errors import CaddieError, DataError
 from data.hub import Progress
@@ -58,13 +58,17 @@ def prepare(
 
 @app.command()
 def tokenize(
-    source: Annotated[Path, typer.Argument(help="a folder of .txt, .md, .rst, .jsonl or .jsonl.zst files")],
+    source: Annotated[
+        Path, typer.Argument(help="a folder of .txt, .md, .rst and .jsonl files, also .gz .bz2 .xz .zst")
+    ],
     out: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/text"),
     tokenizer: Annotated[Path | None, typer.Option(help="a SentencePiece model; default: one is trained")] = None,
     vocab_size: Annotated[int, typer.Option(min=260, max=65_535, help="pieces of a trained tokenizer")] = 1024,
+    skip_refused: Annotated[bool, typer.Option("--skip-refused", help="go on without what cannot be read")] = False,
 ) -> None:
     """A corpus of your own text, split by whole documents; it is read into memory.
 
+    A table says what was taken, mended, skipped and refused.
     Example: python -m data tokenize ~/notes --out shards/notes
     """
     here, there = source.resolve(), out.resolve()
@@ -72,18 +76,35 @@ def tokenize(
         raise DataError(
             f"got --out {out} for text in {source}, expected two folders apart: --out is replaced as a whole"
         )
-    found = documents.read(source)
+    if tokenizer:
+        load_tokenizer(tokenizer)
+    reading = documents.survey(source)
+    for line in reading.table():
+        typer.echo(line)
+    if reading.refused and not skip_refused:
+        raise DataError(f"{reading.refused[0]} (and all that is refused above): mend or move it, or --skip-refused")
+    found = reading.documents
     model = tokenizer.read_bytes() if tokenizer else train_tokenizer(found, vocab_size)
     readable = any(source.resolve().is_relative_to(path) for path in ("/usr", sys.prefix, sys.base_prefix))
     with replaced(out) as work:
-        write_corpus(work, out.name, found, model, f"{len(found)} documents of {source.name}", readable)
+        write_corpus(
+            work,
+            out.name,
+            found,
+            model,
+            f"{len(found)} documents of {documents.shown(Path(source.resolve().name))}",
+            readable,
+        )
     told(Corpus.open(out))
 
 
 def told(corpus: Corpus) -> None:
     """What there is now."""
-    totals = ", ".join(f"{split} {count:,}" for split, count in corpus.manifest.tokens.items())
-    typer.echo(f"{corpus.folder.name}: {corpus.manifest.source}; tokens: {totals}")
+    manifest = corpus.manifest
+    totals = ", ".join(f"{split} {count:,}" for split, count in manifest.tokens.items())
+    size = f"{sum(manifest.text_bytes.values()):,} bytes of text"
+    unknown = f", {manifest.unknown_tokens:,} of them unknown" if manifest.unknown_tokens else ""
+    typer.echo(f"{corpus.folder.name}: {manifest.source}; {size}; tokens: {totals}{unknown}")
 
 
 class Shown(Progress, AbstractContextManager["Shown"]):

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from data.byte_table import ByteTable
+from data.byte_table import ByteTable, kind_of
 from data.corpus import SPLITS, Manifest, file_sha256, write_manifest
 from data.errors import DataError
 from data.shards import write_shard
 
 HELD_OUT = {"validation": 0.05, "dev": 0.05}  # shares of the text, by whole documents
 SHARD_TOKENS = 100_000_000  # as the challenge cuts its stream
+MOST_PIECES = 1 << 16
+UNKNOWN_SHARE = 0.001  # of all tokens: what the tokenizer cannot write counts no bytes and would flatter every score
 
 Documents = dict[str, str]  # name -> text
 
@@ -41,7 +44,7 @@ def replaced(folder: Path) -> Iterator[Path]:
 def split_documents(documents: Documents) -> dict[str, list[str]]:
     """Names per split: documents in the order of their hashed names fill validation, then dev, then train."""
     total = sum(len(text.encode()) for text in documents.values())
-    ordered = sorted(documents, key=lambda name: hashlib.sha256(name.encode()).digest())
+    ordered = sorted(documents, key=lambda name: hashlib.sha256(os.fsencode(name)).digest())
     chosen: dict[str, list[str]] = {split: [] for split in SPLITS}
     for split, share in HELD_OUT.items():
         size = 0
@@ -61,9 +64,8 @@ def write_corpus(
     """Tokenizer, shards and manifest of any set of documents, into an empty folder."""
     path = folder / "tokenizer.model"
     path.write_bytes(tokenizer)
-    table = ByteTable.from_tokenizer(path)
-    model = sentencepiece.SentencePieceProcessor(model_file=str(path))
-    tokens, text_bytes = {}, {}
+    table, model = ByteTable.from_tokenizer(path), load_tokenizer(path)
+    tokens, text_bytes, unknown = {}, {}, 0
     for split, names in split_documents(documents).items():
         (folder / split).mkdir()
         kind = "train" if split == "train" else "val"
@@ -71,13 +73,34 @@ def write_corpus(
         for name in names:  # BOS before each document, no EOS: the challenge's stream
             stream += [model.bos_id(), *model.encode(documents[name])]
         values = np.array(stream, dtype=np.uint16)
+        unknown += int((values == model.unk_id()).sum())
         for number, start in enumerate(range(0, len(values), SHARD_TOKENS)):
             shard = values[start : start + SHARD_TOKENS]
             write_shard(folder / split / f"fineweb_{kind}_{number:06d}.bin", shard)
         tokens[split] = len(values)
         text_bytes[split] = int(table.target_bytes(values).sum())
+    if unknown > UNKNOWN_SHARE * sum(tokens.values()):
+        share = f"{unknown:,} of {sum(tokens.values()):,} tokens are unknown to it"
+        raise DataError(f"tokenizer: {share}, expected at most {UNKNOWN_SHARE:.1%}; one with byte fallback has none")
     sha256 = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
-    write_manifest(folder, Manifest(variant, source, table.vocab_size, tokens, text_bytes, sha256, readable))
+    write_manifest(folder, Manifest(variant, source, table.vocab_size, tokens, text_bytes, sha256, readable, unknown))
+
+
+def load_tokenizer(path: Path) -> sentencepiece.SentencePieceProcessor:
+    """A SentencePiece model that can write the challenge's stream; raises DataError for any other file."""
+    try:
+        model = sentencepiece.SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"{path}: expected a SentencePiece model, found {kind_of(path)}") from error
+    if model.bos_id() < 0:
+        raise DataError(
+            f"{path}: got a tokenizer without BOS, which every document begins with; export one with bos_id"
+        )
+    if model.get_piece_size() > MOST_PIECES:
+        raise DataError(
+            f"{path}: got {model.get_piece_size():,} pieces, expected at most {MOST_PIECES:,}: tokens are uint16"
+        )
+    return model
 
 
 def train_tokenizer(documents: Documents, vocab_size: int) -> bytes:

@@ -5,6 +5,7 @@ bytes, a leading "▁" counts as one byte of space unless the previous token is 
 one, control tokens count none and are boundaries.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,12 +32,12 @@ class ByteTable:
     @classmethod
     def from_tokenizer(cls, path: Path) -> "ByteTable":
         """Read the table off a SentencePiece model, or off the challenge's JSON for pure bytes."""
-        if path.is_file() and path.read_bytes()[:1] == b"{":
+        if pure_bytes(path):
             return cls.of_bytes()
         try:
             model = sentencepiece.SentencePieceProcessor(model_file=str(path))
         except (OSError, RuntimeError) as error:
-            raise DataError(f"{path}: expected a SentencePiece model, found {error}") from error
+            raise DataError(f"{path}: expected a SentencePiece model, found {kind_of(path)}") from error
         size = model.get_piece_size()
         base = np.zeros(size, dtype=np.int64)
         leading_space = np.zeros(size, dtype=bool)
@@ -81,3 +82,23 @@ class ByteTable:
 def bits_per_byte(total_nats: float, total_bytes: int) -> float:
     """val_bpb = sum of nats / (ln 2 * bytes of text)."""
     return total_nats / (float(np.log(2.0)) * total_bytes)
+
+
+def pure_bytes(path: Path) -> bool:
+    """Whether a file is the challenge's JSON that says: tokens are bytes."""
+    if not path.is_file() or path.read_bytes()[:1] != b"{":
+        return False
+    try:
+        return "byte" in str(json.loads(path.read_bytes()).get("tokenizer_type"))
+    except (ValueError, RecursionError):
+        return False
+
+
+def kind_of(path: Path) -> str:
+    """What a file that is no SentencePiece model may be, for a message."""
+    if not path.is_file():
+        return "a folder" if path.is_dir() else "no such file"
+    head = path.read_bytes()[:4096].lstrip()
+    if head.startswith(b"{"):
+        return "JSON (a tokenizer.json of Hugging Face cannot be read; train one, or give its tokenizer.model)"
+    return "text" if head.isascii() else "another format"

@@ -30,6 +30,7 @@ class Manifest:
     text_bytes: dict[str, int]  # per split, by the byte table
     sha256: dict[str, str]  # per file, relative to the corpus
     trials_can_read_text: bool  # the text is also on the machine where a sandbox can see it
+    unknown_tokens: int = 0  # characters that the tokenizer has no piece for: they count no bytes
 
 
 @dataclass(frozen=True)
