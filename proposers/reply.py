@@ -1,7 +1,6 @@
 """From a proposer's text to a proposal that applies and is new, or to a message the proposer can act on."""
 
 import json
-import re
 
 from data.errors import ProposalError
 from data.state import State
@@ -11,10 +10,9 @@ from preflight import checks
 from preflight.text import one_line
 from proposers import Proposer, render
 from proposers.context import Context
+from proposers.objects import objects
 
 REPAIRS = 2
-MOST_OBJECTS, MOST_LOGGED = 100, 10_000  # in one reply, and in all that a program says
-FENCE = re.compile(r"```(?:json)?\s*\n(.*?)\n```", re.DOTALL)
 
 
 def read(text: str, context: Context) -> Proposal:
@@ -43,30 +41,37 @@ def read(text: str, context: Context) -> Proposal:
 
 
 def json_object(text: str) -> dict[str, object]:
-    """The one JSON object of a reply: bare, in a code fence, or between prose."""
-    fenced = FENCE.search(text)
-    found = _objects(fenced.group(1) if fenced else text)
-    if not found:
-        raise ProposalError(State.BAD_DIFF, "expected one JSON object, got none that parses")
-    return max(found, key=lambda value: ("edits" in value, len(value)))
+    """The proposal of a reply, wherever it stands: the last object with a title and edits, else the last there is.
+
+    Raises ProposalError that says where JSON breaks off.
+    """
+    found = objects(text)
+    if found.proposal_broken:
+        raise ProposalError(State.BAD_DIFF, f"expected JSON, got a proposal that breaks off at {found.proposal_broken}")
+    if not found.with_edits:  # an agent's log keeps an answer as a string
+        said = [words for value in found.outermost for words in value.values() if isinstance(words, str)]
+        quoted = (objects(words).with_edits for words in reversed(said) if '"edits"' in words)
+        found.with_edits = next((inside for inside in quoted if inside), found.with_edits)
+    whole = [value for value in found.with_edits if value["edits"] and "title" in value]
+    others = (
+        [] if found.broken else [value for value in found.outermost if "path" not in value]
+    )  # edits of a broken one
+    for known in (
+        whole,
+        found.with_edits,
+        [value for value in found.outermost if {"title", "files"} & value.keys()],
+        others,
+    ):
+        if known:
+            return known[-1]
+    broken = f"one that breaks off at {found.broken}" if found.broken else "none"
+    raise ProposalError(State.BAD_DIFF, f"expected one JSON object, got {broken}")
 
 
 def last_titled(said: str) -> dict[str, object] | None:
-    """The last JSON object with a title among a program's words, which may hold its whole conversation."""
-    return next((value for value in reversed(_objects(said, MOST_LOGGED)) if "title" in value), None)
-
-
-def _objects(text: str, most: int = MOST_OBJECTS) -> list[dict[str, object]]:
-    """The first JSON objects that stand in a text, those within another left out."""
-    decoder, at = json.JSONDecoder(), 0
-    found: list[dict[str, object]] = []
-    while (at := text.find("{", at)) >= 0 and len(found) < most:
-        try:
-            value, at = decoder.raw_decode(text, at)
-            found.append(value)
-        except (ValueError, RecursionError):
-            at += 1
-    return found
+    """The last JSON object with a title in a program's words; rows of the run, which it may repeat, are no answer."""
+    answers = (value for value in reversed(objects(said).outermost) if "title" in value and "number" not in value)
+    return next(answers, None)
 
 
 def next_proposal(proposer: Proposer, context: Context) -> str:
