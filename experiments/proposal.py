@@ -3,13 +3,14 @@
 import difflib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.errors import ProposalError
 from data.state import State
+from experiments import matching
 from preflight import boundary, limits, syntax
 from preflight.text import one_line
 from preflight.tree import PLAIN, Source, Tree
@@ -73,7 +74,7 @@ def edits_between(parent: Tree, tree: Tree) -> list[dict[str, str]]:
             raise ProposalError(State.BAD_DIFF, f"{path}: is gone, and no edit can delete; leave an empty file behind")
         if before != after:
             try:
-                old, new = before.content.decode() if before else "", after.content.decode()
+                old, new = before.text if before else "", after.text
             except UnicodeDecodeError as error:
                 raise ProposalError(State.BAD_DIFF, f"{path}: expected UTF-8 text, found {error}") from error
             made += [{"path": path, **hunk} for hunk in _hunks(old, new)]
@@ -128,15 +129,21 @@ def idea_of(text: str) -> str:
     return tag if re.fullmatch(TAG, tag) else ""
 
 
-def apply(proposal: Proposal, parent: Tree) -> Tree:
-    """The parent's tree with the edits made, in order; raises ProposalError and changes nothing on failure."""
+def apply(proposal: Proposal, parent: Tree, say: Callable[[str], None] = lambda _: None) -> Tree:
+    """The parent's tree with the edits made, in order; raises ProposalError and changes nothing on failure.
+
+    `say` hears of edits that apply although invisible characters differ.
+    """
     for edit in proposal.edits:
         for finding in boundary.check_path(edit.path):
             raise ProposalError(State(finding.rule), str(finding))
     tree = dict(parent)
     for number, edit in enumerate(proposal.edits, start=1):
         try:
-            tree[edit.path] = Source(PLAIN, _edited(edit, tree).encode("utf-8"))
+            text, note = _edited(edit, tree)
+            tree[edit.path] = Source(PLAIN, text.encode("utf-8"))
+            if note:
+                say(f"edit {number}: {edit.path}{note}")
         except UnicodeEncodeError as error:
             raise ProposalError(
                 State.BAD_DIFF, f"edit {number}: {edit.path}: expected text that UTF-8 can hold"
@@ -191,13 +198,14 @@ def net_code_lines(tree: Tree, parent: Tree) -> int:
         return added - removed
 
 
-def _edited(edit: Edit, tree: Tree) -> str:
+def _edited(edit: Edit, tree: Tree) -> tuple[str, str]:
+    """A file's new text, and what is to be said of it."""
     if edit.content is not None:
         if edit.search is not None or edit.replace is not None:
             raise ProposalError(
                 State.BAD_DIFF, f"{edit.path}: got content beside search/replace, expected one of the two"
             )
-        return edit.content
+        return as_saved(edit.content), ""
     if not edit.search or edit.replace is None:
         raise ProposalError(State.BAD_DIFF, f"{edit.path}: expected content, or search and replace")
     if edit.path not in tree:
@@ -205,23 +213,20 @@ def _edited(edit: Edit, tree: Tree) -> str:
         raise ProposalError(
             State.BAD_DIFF, f"{edit.path}: no such file" + (f"; did you mean {near[0]}?" if near else "")
         )
-    text = tree[edit.path].content.decode("utf-8")
-    count = matches(text, edit.search)
-    if count != 1:
-        where = f"; {nearest_lines(edit.search, text)}" if count == 0 else "; give more lines around it"
-        raise ProposalError(State.BAD_DIFF, f"{edit.path}: search text matches {count} times, expected 1{where}")
-    return text.replace(edit.search, edit.replace)
+    text = tree[edit.path].text
+    found = matching.places(text, edit.search)
+    if len(found) != 1:
+        where = "give more lines around it" if found else matching.difference(edit.search, text)
+        raise ProposalError(State.BAD_DIFF, f"{edit.path}: search text matches {len(found)} times, expected 1; {where}")
+    (place,) = found
+    differ = f", line {text.count(chr(10), 0, place.start) + 1}: applied though {' and '.join(place.kinds)} differ"
+    replacement = matching.plain(edit.replace, place.kinds)
+    return text[: place.start] + replacement + text[place.end :], differ if place.kinds else ""
 
 
-def nearest_lines(search: str, text: str) -> str:
-    """Where the file comes closest to the first line of a search text that does not match."""
-    wanted = next((line.strip() for line in search.splitlines() if line.strip()), "")
-    lines = text.splitlines()
-    near = difflib.get_close_matches(wanted, [line.strip() for line in lines], n=1, cutoff=0.5)
-    if not near:
-        return f"nothing like {one_line(wanted, 80)!r} is there"
-    number = next(i for i, line in enumerate(lines, start=1) if line.strip() == near[0])
-    return f"nearest is line {number}: {one_line(near[0], 120)!r}"
+def as_saved(text: str) -> str:
+    """A whole file as base/ keeps it, whatever saved it: no byte order mark, line ends as LF."""
+    return matching.plain(text.removeprefix("\ufeff"), ())
 
 
 def _check_extent(tree: Tree, parent: Tree) -> None:

@@ -37,10 +37,7 @@ def build(tree: Tree, defaults: Mapping[str, str] | None = None) -> bytes:
 
     `defaults` are environment values that hold where nobody sets them: a file that runs alone needs no command line.
     """
-    modules = {
-        module_name(path): [source.content.decode("utf-8"), path.endswith("/__init__.py")]
-        for path, source in sorted(tree.items())
-    }
+    modules = {module_name(path): [source.text, path.endswith("/__init__.py")] for path, source in sorted(tree.items())}
     payload = json.dumps(modules, sort_keys=True, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
     packed = base64.b85encode(lzma.compress(payload, format=lzma.FORMAT_XZ, filters=FILTERS)).decode("ascii")
     lines = "".join(f"os.environ.setdefault({name!r},{value!r})\n" for name, value in (defaults or {}).items())

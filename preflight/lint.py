@@ -40,7 +40,7 @@ def check(tree: Tree, parent: Tree | None = None) -> list[Finding]:
 def check_file(path: str, content: bytes, bound: Bound) -> list[Finding]:
     """One file that parses; `bound` tells what other files of its tree import."""
     try:
-        return [*invisible(path, content.decode("utf-8")), *named(path, syntax.parse(content), bound)]
+        return [*invisible(path, content.decode("utf-8-sig")), *named(path, syntax.parse(content), bound)]
     except RecursionError:
         return [Finding(State.STATIC, path, "nesting too deep to be read", "shorter expressions")]
 

@@ -61,7 +61,7 @@ def minified(tree: Tree) -> Tree:
     for path, source in tree.items():
         try:
             text = python_minifier.minify(
-                source.content.decode("utf-8"),
+                source.text,
                 remove_annotations=KEPT,
                 remove_literal_statements=True,
                 hoist_literals=False,
@@ -79,6 +79,6 @@ def readable(tree: Tree, title: str) -> str:
     """All reached files as one, for people: it compiles, and is not what runs. `title` is one line."""
     parts = [f"# {title}\n# For reading: the files of base/ one after another. What ran is {bundle.NAME}.\n"]
     for path, source in sorted(reached(tree).items()):
-        if text := source.content.decode("utf-8").strip():
+        if text := source.text.strip():
             parts.append(f"# {'=' * 8} {path} {'=' * (100 - len(path))}\n\n{text}\n")
     return "\n\n".join(parts)

@@ -69,7 +69,7 @@ def check_source(path: str, content: bytes, modules: Container[str]) -> list[Fin
 @lru_cache(maxsize=512)
 def parse(content: bytes) -> ast.Module:
     """A file's syntax tree; shared by all who ask, so not to be changed."""
-    return ast.parse(content.decode("utf-8"))
+    return ast.parse(content.decode("utf-8-sig"))
 
 
 def imported(node: ast.Import | ast.ImportFrom) -> list[str]:

@@ -16,6 +16,11 @@ class Source:
     mode: str
     content: bytes
 
+    @property
+    def text(self) -> str:
+        """The source as Python reads it: UTF-8, perhaps after a byte order mark; raises UnicodeDecodeError."""
+        return self.content.decode("utf-8-sig")
+
 
 Tree = dict[str, Source]  # "base/model/gpt.py" -> Source
 

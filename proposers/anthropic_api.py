@@ -16,8 +16,9 @@ from experiments.proposal import MERGE, SEARCH, Proposal, by_of, idea_of
 from proposers import Options, lessons, messages, preview, render
 from proposers.choice import Choice, next_class
 from proposers.context import Context
-from proposers.conversation import PAUSES_SECONDS, Conversation, note
+from proposers.conversation import PAUSES_SECONDS, Conversation
 from proposers.meter import Meter
+from proposers.notes import note
 from proposers.reply import read
 
 # 2026-11-21: the newest Opus. Between Sonnet 5.5 ($2/$10) and Fable 5.1 ($10/$50) in price, and a cached prefix costs

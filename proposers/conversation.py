@@ -1,6 +1,5 @@
 """One conversation with the model: requests that are booked before they leave, repeated after a pause, made smaller."""
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,9 +10,9 @@ import anthropic
 from data.errors import NeedsPerson, ProposalError, ProposerFailed
 from data.state import State
 from experiments.calls import Outcome
-from preflight.text import one_line
 from proposers import messages, render
 from proposers.meter import Meter
+from proposers.notes import note
 from proposers.reply import json_object
 
 # Thinking included; a proposal of 300 lines is about 5,000 by itself.
@@ -108,8 +107,3 @@ class Conversation:
         if answer.text.strip():
             self.turns.append({"role": "assistant", "content": answer.content})
         return json_object(answer.text)
-
-
-def note(line: str) -> None:
-    """For whoever watches: the loop shows lines that begin so."""
-    print(f"note: {one_line(line, 300)}", file=sys.stderr, flush=True)

@@ -7,8 +7,8 @@ from proposers import Options, Proposer
 from proposers.anthropic_api import Anthropic
 from proposers.choice import Choice, counted, turn
 from proposers.context import Context
-from proposers.conversation import note
 from proposers.merge import Merge
+from proposers.notes import note
 from proposers.search import search
 
 STRUCTURE = "structure"

@@ -10,6 +10,7 @@ from preflight import checks
 from preflight.text import one_line
 from proposers import Proposer, render
 from proposers.context import Context
+from proposers.notes import note
 from proposers.objects import objects
 
 REPAIRS = 2
@@ -24,7 +25,7 @@ def read(text: str, context: Context) -> Proposal:
     found = json_object(text)
     found.setdefault("parent", context.parent)
     proposal = Proposal.parse(json.dumps(found))
-    tree = apply(proposal, context.tree)
+    tree = apply(proposal, context.tree, note)
     if is_no_op(tree, context.tree):
         raise ProposalError(
             State.NO_OP, "the edits change nothing but comments and layout; expected a change of behaviour"

@@ -58,7 +58,7 @@ def test_a_reply_that_does_not_apply_comes_back_with_the_nearest_lines():
     answers = Answers(edited(search="x = 11"), edited())
     assert json.loads(next_proposal(answers, CONTEXT))["edits"][0]["search"] == "x = 1"
     (message,) = answers.told
-    assert "matches 0 times, expected 1; nearest is line 1: 'x = 1'" in message
+    assert "its line 1, 'x = 11', differs from line 1 by another text; the file has 1: 'x = 1'" in message
 
 
 def test_at_most_two_repairs_and_then_a_typed_row():

@@ -1,0 +1,129 @@
+"""An edit that misses says what is different; what nobody can see costs no idea."""
+
+import json
+import random
+
+import pytest
+
+from data.errors import ProposalError
+from experiments.matching import difference, places
+from experiments.proposal import Proposal, apply, as_saved, is_no_op
+from preflight import bundle, lint, syntax
+from preflight.tree import PLAIN, Source
+
+FILE = """\
+def rate(step):
+    if step < 10:
+        return step / 10
+
+    return 1.0
+
+
+class Config:
+    vocab_size: int = knob(1024, "rows of the embedding")
+    layers: int = knob(9, "blocks")
+"""
+TREE = {"base/a.py": Source(PLAIN, FILE.encode())}
+TWO = '    vocab_size: int = knob(1024, "rows of the embedding")\n    layers: int = knob(9, "blocks")'
+
+
+def proposal(search, replace="    layers: int = knob(8)\n    more: int = 1", **edit):
+    edits = [{"path": "base/a.py", "search": search, "replace": replace, **edit}]
+    fields = {"title": "t", "hypothesis": "", "class": "schedule", "parent": "0" * 40, "expected_delta_bpb": 0.0}
+    return Proposal.parse(json.dumps({**fields, "edits": edits}))
+
+
+@pytest.mark.parametrize(
+    ("search", "kind"),
+    [
+        (TWO.replace("\n", "\r\n"), "line ends"),
+        (TWO.replace("\n", "\r"), "line ends"),
+        (TWO.replace("\n", " \n"), "spaces at line ends"),
+        (TWO + "  ", "spaces at line ends"),
+        (TWO.replace("\n", "\t\n"), "spaces at line ends and tabs"),
+        (TWO.replace("    ", "\t"), "tabs"),
+        (TWO.replace(" ", "\u00a0"), "non-breaking spaces"),
+        (TWO.replace(" int", "\u2003int"), "non-breaking spaces"),
+        (TWO.replace("layers", "lay\u200bers"), "zero-width characters"),
+        ("\ufeff" + TWO, "zero-width characters"),
+        (TWO.replace("    ", "\t").replace("\n", "\r\n"), "line ends and tabs"),
+    ],
+)
+def test_what_nobody_can_see_applies_and_is_said(search, kind):
+    said = []
+    made = apply(proposal(search, "    layers: int = knob(8)\r\n    more: int = 1"), TREE, said.append)
+    assert made["base/a.py"].text == FILE.replace(TWO, "    layers: int = knob(8)\n    more: int = 1")
+    (line,) = said
+    assert line == f"edit 1: base/a.py, line 9: applied though {kind} differ"
+
+
+def test_a_file_with_odd_characters_of_its_own_is_matched_too():
+    """The file's own characters stay, but for what is replaced."""
+    theirs = FILE.replace("return 1.0\n", "return 1.0   \n").replace("class", "#\u00a0odd\nclass")
+    tree = {"base/a.py": Source(PLAIN, theirs.encode())}
+    made = apply(proposal("    return 1.0\n\n\n# odd\nclass", "class"), tree)
+    assert made["base/a.py"].text == theirs.replace("    return 1.0   \n\n\n#\u00a0odd\nclass", "class")
+
+
+def test_an_exact_match_says_nothing_and_comes_first():
+    tree = {"base/a.py": Source(PLAIN, b"x = 1\nx =\xc2\xa01\n")}
+    said = []
+    assert apply(proposal("x = 1", "y"), tree, said.append)["base/a.py"].content == b"y\nx =\xc2\xa01\n"
+    assert not said
+    with pytest.raises(ProposalError, match="matches 2 times, expected 1; give more lines around it"):
+        apply(proposal("x =\u20031", "y"), tree)
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        (TWO.replace("\n", "\n\n"), "its line 2, '', differs from line 10 by an empty line that the file has not"),
+        ("        return step / 10\n    return 1.0", "its line 2, .* line 4 by an empty line that only the file"),
+        (TWO.replace("    layers", "  layers"), "its line 2, .* indentation of 2 spaces where the file has 4"),
+        (TWO[4:].replace("\n    ", "\n"), "its line 2, .* line 10 by indentation of 0 spaces where the file has 4"),
+        (TWO + " + 1", r"its line 2, .* by another text; the file has 9: .*; 10: '    layers: int = knob\(9, "),
+        ("\n\n" + TWO.replace("9", "8"), "its line 4, .* differs from line 10 by another text"),
+        (TWO + "\n    heads: int = 4\n", "its line 3, .* differs from line 11 by the end of the file"),
+        ("nothing of the kind (at all)", "nothing like its line 1 is there: 'nothing of the kind"),
+        (" \n\u200b", "it is empty"),
+    ],
+)  # fmt: skip
+def test_a_miss_says_which_line_and_what_kind(search, words):
+    with pytest.raises(ProposalError, match="edit 1: base/a.py: search text matches 0 times, expected 1; ") as caught:
+        apply(proposal(search), TREE)
+    caught.match(words)
+    assert len(str(caught.value)) < 900
+
+
+def test_of_several_beginnings_the_one_that_agrees_longest_is_named():
+    text = "for a in b:\n    one()\n\nfor a in b:\n    one()\n    two()\n    three()\n"
+    assert "its line 4, '    four()', differs from line 7" in difference(
+        "for a in b:\n    one()\n    two()\n    four()", text
+    )
+
+
+def test_places_are_those_of_a_slow_twin():
+    """Exact places, overlapping ones too, and no others where there is an exact one."""
+    draw = random.Random(1)
+    for _ in range(500):
+        text, search = ("".join(draw.choices("ab \n", k=size)) for size in (40, draw.randrange(1, 5)))
+        exact = [at for at in range(len(text)) if text.startswith(search, at)]
+        if exact:
+            assert [place.start for place in places(text, search)] == exact
+            assert all(text[place.start : place.end] == search for place in places(text, search))
+
+
+def test_base_keeps_its_line_ends_whatever_saved_a_file():
+    made = apply(proposal(None, None, content="\ufeffx = 1\r\ny = 2\rz = 3\n"), TREE)
+    assert made["base/a.py"].content == b"x = 1\ny = 2\nz = 3\n"
+    assert as_saved(FILE) == FILE
+
+
+def test_a_byte_order_mark_is_what_python_says():
+    marked = {path: Source(PLAIN, b"\xef\xbb\xbf" + source.content) for path, source in TREE.items()}
+    assert is_no_op(marked, TREE)
+    assert not syntax.check_source("base/a.py", marked["base/a.py"].content, {"base.a"})
+    assert not lint.check(marked, {})
+    assert bundle.build(marked) == bundle.build(TREE)
+    inside = {"base/a.py": Source(PLAIN, b"x = 1\n\xef\xbb\xbfy = 2\n")}
+    assert syntax.check_source("base/a.py", inside["base/a.py"].content, {"base.a"})
