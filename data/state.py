@@ -39,6 +39,11 @@ class State(StrEnum):
         return self not in (State.PROPOSED, State.PREFLIGHT, State.RUNNING)
 
     @property
+    def uses_up(self) -> bool:
+        """Whether it is one of the trials that a person ordered: a mistake of form is not."""
+        return self.counts and self not in (State.BASELINE, State.BAD_DIFF)
+
+    @property
     def judged(self) -> bool:
         """Whether measurements decided it; a trial that a curve or the proxy ended is DISCARDED without a value."""
         return self in (State.KEPT, State.REVERTED, State.DISCARDED)

@@ -22,6 +22,7 @@ from data.errors import CaddieError, MachineError
 from experiments import (
     after_cli,
     calls_cli,
+    check_cli,
     judge_cli,
     key,
     loop,
@@ -202,6 +203,7 @@ def restore(remote: str, run: str, root: Root = Path()) -> None:
 
 app.command()(show_cli.show)
 app.command()(show_cli.diff)
+app.command("check")(check_cli.command)
 app.command()(toggles)
 app.command("rescore")(rescore_cli.command)
 app.command("rejudge")(judge_cli.command_rejudge)

@@ -26,6 +26,7 @@ from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line
 
 FAILURES_IN_A_ROW = 3
+MISREAD_IN_A_ROW = 10
 UNSAFE = "unsafe"  # a fact of a run whose person said so
 
 
@@ -164,7 +165,7 @@ def _trials(
     bench: Bench, session: Session, order: Order, start: Row, asker: Asker, report: Callable[[Row], None]
 ) -> str:
     """One trial after another until the order is done; says why it ended."""
-    failures, limits = 0, budget(bench, start)
+    failures, misread, limits = 0, 0, budget(bench, start)
     while not (done := order.done(bench, session)):
         try:
             began = time.monotonic()
@@ -189,6 +190,8 @@ def _trials(
             continue
         bench.ledger.add_stage(row.number, "propose", propose_seconds)
         session.progress(bench.ledger)
-        failures = 0
+        failures, misread = 0, misread + 1 if row.state is State.BAD_DIFF else 0
         report(row)
+        if misread == MISREAD_IN_A_ROW:
+            raise NeedsPerson(f"{misread} proposals in a row could not be read or applied, the last: {row.detail}")
     return done

@@ -118,6 +118,15 @@ def part_of(text: str, name: str) -> object:
         return None
 
 
+def edits_of(text: str) -> str:
+    """The edits of a proposal that may be any text, in one form; empty if it has none."""
+    edits = part_of(text, "edits")
+    if not isinstance(edits, list) or not edits:
+        return ""
+    read = [edit for edit in edits if isinstance(edit, dict)]
+    return json.dumps([{name: edit[name] for name in sorted(edit) if edit[name] is not None} for edit in read])
+
+
 def by_of(text: str) -> str:
     """Who made a proposal that may be any text."""
     return str(part_of(text, "by") or "")

@@ -14,9 +14,14 @@ Name = Annotated[str, typer.Option("--run", help="the run; the same name goes on
 Root = Annotated[Path, typer.Option(help="the repository that holds base/")]
 
 
+def ledger_path(root: Path, run: str) -> Path:
+    """Where a run's ledger is, or would be."""
+    return root.resolve() / "trials" / run / "ledger.sqlite"
+
+
 def open_ledger(root: Path, run: str) -> Ledger:
     """A run's ledger; raises CaddieError if there is no such run."""
-    path = root.resolve() / "trials" / run / "ledger.sqlite"
+    path = ledger_path(root, run)
     if not path.exists():
         raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
     return Ledger(path)

@@ -5,7 +5,6 @@ import time
 from dataclasses import asdict, dataclass
 
 from data.errors import CaddieError
-from data.state import State
 from experiments.ledger import Ledger
 
 STARTS = 20  # without a settled trial between them: about an hour of pauses
@@ -45,11 +44,8 @@ class Session:
         return (time.time() - self.started) / 3600
 
     def settled(self, ledger: Ledger) -> int:
-        """Trials of this order that count: neither the machine nor a person ended them."""
-        return sum(
-            row.number >= self.first and row.state.finished and row.state.counts and row.state is not State.BASELINE
-            for row in ledger.rows()
-        )
+        """Trials of this order that use it up: neither the machine, a person nor a mistake of form ended them."""
+        return sum(row.number >= self.first and row.state.finished and row.state.uses_up for row in ledger.rows())
 
     def progress(self, ledger: Ledger) -> None:
         """A trial has settled, or the baseline has another seed: whatever crashed before is overcome."""

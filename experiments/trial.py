@@ -14,7 +14,7 @@ from experiments.incumbent import disown, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
 from experiments.measurement import Entry
-from experiments.proposal import MERGE, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
+from experiments.proposal import MERGE, TEXT_BYTES, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost, settle_refused
 from experiments.tiers import CONTROL_EVERY
@@ -43,7 +43,7 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
             proposal.title, proposal.kind, parent, expected_delta_bpb=proposal.expected_delta_bpb, **columns
         )
     except ProposalError as error:
-        number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, 2000))
+        number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, TEXT_BYTES))
         return settle(bench, number, None, error.verdict, detail=str(error))
     title = one_line(proposal.title)
     tree: str | None = None

@@ -4,9 +4,8 @@ import json
 
 from data.errors import ProposalError
 from data.state import State
-from experiments import novelty
-from experiments.proposal import MERGE, Proposal, apply, is_no_op
-from preflight import checks
+from experiments.gate import gates
+from experiments.proposal import Proposal
 from preflight.text import one_line
 from proposers import Proposer, render
 from proposers.context import Context
@@ -25,19 +24,8 @@ def read(text: str, context: Context) -> Proposal:
     found = json_object(text)
     found.setdefault("parent", context.parent)
     proposal = Proposal.parse(json.dumps(found))
-    tree = apply(proposal, context.tree, note)
-    if is_no_op(tree, context.tree):
-        raise ProposalError(
-            State.NO_OP, "the edits change nothing but comments and layout; expected a change of behaviour"
-        )
-    for finding in checks.static(tree, context.tree):
-        raise ProposalError(State(finding.rule), str(finding))
-    name = novelty.fingerprint(tree, context.tree, context.incumbent.fingerprint if context.incumbent else None)
-    for row in context.rows:
-        if row.fingerprint == name and row.state.counts:
-            raise ProposalError(State.DUPLICATE, f"this tree is {novelty.told(row)}; expected a new one")
-    if proposal.by != MERGE:  # what it unites was tried, and not together
-        novelty.require_unlike(novelty.change(tree, context.tree), context.rows)
+    for _ in gates(proposal, context.tree, context.incumbent, context.rows, note):
+        pass  # the first that is shut raises
     return proposal
 
 
