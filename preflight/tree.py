@@ -1,6 +1,7 @@
 """A candidate tree as data: path -> mode and bytes, read from a folder without following a single link."""
 
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,15 +29,15 @@ PLAIN = "100644"
 LINK = "120000"
 
 
-def read_folder(root: Path) -> Tree:
-    """The base/ folder under `root`; caches are left out, links are kept as links."""
+def read_folder(root: Path, wanted: Callable[[str], bool] = lambda _: True) -> Tree:
+    """The base/ folder under `root`, as far as names are wanted; caches are left out, links are kept as links."""
     tree: Tree = {}
     if not stat.S_ISDIR((root / "base").lstat().st_mode if (root / "base").exists() else 0):
         raise Refused(State.STATIC, "base: expected a folder, no link to one")
     for path in sorted((root / "base").rglob("*")):
         name = path.relative_to(root).as_posix()
         info = path.lstat()
-        if stat.S_ISDIR(info.st_mode) or "__pycache__" in path.parts:
+        if stat.S_ISDIR(info.st_mode) or "__pycache__" in path.parts or not wanted(name):
             continue
         if stat.S_ISLNK(info.st_mode):
             tree[name] = Source(LINK, str(path.readlink()).encode())

@@ -6,24 +6,37 @@ difference; a JSON object on stdout may then give title and hypothesis.
 """
 
 import json
+import re
 import shutil
 from pathlib import Path
 
-from data.errors import NoProposal, ProposerFailed, Refused, SandboxError
+from data.errors import NeedsPerson, ProposalError, ProposerFailed, Refused, SandboxError
+from data.state import State
 from experiments import budgets, key
 from experiments.ledger import Row
-from experiments.proposal import Proposal, edits_between
+from experiments.proposal import Proposal, as_saved, edits_between
 from experiments.tiers import stated
 from preflight.phases import require
 from preflight.sandbox import Job, Limits, run
-from preflight.text import one_line
-from preflight.tree import Tree, read_folder
+from preflight.text import one_line, tail
+from preflight.tree import LINK, PLAIN, Source, Tree, read_folder
 from proposers import Options
 from proposers.context import Context
-from proposers.reply import last_titled
+from proposers.notes import note
+from proposers.reply import json_object, last_titled
 
 LIMITS = Limits(wall_seconds=600, cpu_seconds=1800, memory_bytes=16 << 30, processes=512, threads=8192)
 CONTEXT_NAME = "context.json"
+LOG = "proposer.log"  # below the run: the words of the last program that failed
+LAST_WORDS = 2000  # characters
+GAVE_UP = range(1, 126)  # exit statuses of a program that ended itself, at its turn limit, say
+# As Claude Code 2.1 and Codex 0.171 say it, and most programs: nothing that waiting would mend
+FOR_A_PERSON = re.compile(
+    r"api[ _-]?key|unauthori[sz]ed|authenticat|credential|\b40[13]\b|/login|log(ged)? ?(in|out)\b|credit balance"
+    r"|billing|payment|quota|usage limit|model\b.{0,80}\b(not (exist|found|supported)|no access)|command not found",
+    re.IGNORECASE,
+)
+COMMAND_MISSING = re.compile(r"exit status 12[67]\b")  # of a shell: cannot be run, is not there
 
 
 class Command:
@@ -31,16 +44,16 @@ class Command:
 
     def __init__(self, options: Options) -> None:
         if not options.command:
-            raise NoProposal("command: got no program; name it with --command 'PROGRAM ARGUMENTS'")
+            raise NeedsPerson("command: got no program; name it with --command 'PROGRAM ARGUMENTS'")
         program = shutil.which(options.command[0])
         if program is None:
-            raise NoProposal(f"command: expected a program, found no {options.command[0]!r}; give its path")
+            raise NeedsPerson(f"command: expected a program, found no {options.command[0]!r}; give its path")
         for what, missing in (
             ("--show", [str(path) for path in options.show if not path.exists()]),
             ("--pass", [name for name in options.passed if not key.variable(name)]),
         ):
             if missing:
-                raise NoProposal(f"command: got {what} {missing[0]}, which does not exist")
+                raise NeedsPerson(f"command: got {what} {missing[0]}, which does not exist")
         self.program = (str(Path(program).absolute()), *options.command[1:])
         named = (Path(program), *(Path(part) for part in options.command[1:]))
         files = [path for path in named if path.is_file()]  # a script is shown; a folder only where --show says so
@@ -72,21 +85,27 @@ class Command:
         export(self.tree, job.out)
         given.write_text(json.dumps(described(context, refused)))
         try:
-            require(job, run(job), "command")
-            said = job.log.read_text(encoding="utf-8", errors="replace")
-            tree = read_folder(job.out)
+            outcome = run(job)
+            tree = edited(job.out, self.tree)
+            if not outcome.reason and outcome.status in GAVE_UP and tree != self.tree:
+                note(f"the program ended with status {outcome.status} after its edits, which stand: {tail(job.log)}")
+            else:
+                require(job, outcome, "command")
         except (Refused, SandboxError) as error:
-            raise ProposerFailed(f"{error} (its words: {job.log})") from error
-        answer = self._answer(context, said, tree)
+            raise failed(str(error), job.log, context.folder.parent / LOG) from error
         self.tree = tree
-        return answer
+        return self._answer(context, job.log.read_text(encoding="utf-8", errors="replace"), tree)
 
     def _answer(self, context: Context, said: str, tree: Tree) -> str:
         """What it printed, or what it edited under the title that it printed."""
-        found = last_titled(said)
         if tree == context.tree:
-            return said if found is None else json.dumps({**found, "by": "command"})
-        told = {**(found or {}), "by": "command"}
+            try:
+                return json.dumps({**json_object(said), "by": "command"})
+            except ProposalError as error:
+                words = one_line(said.strip()[-200:], 200)
+                message = f"the program changed nothing in base/ and printed no proposal ({error}); it ended: {words}"
+                raise ProposalError(State.BAD_DIFF, message) from error
+        told = {**(last_titled(said) or {}), "by": "command"}
         edits = edits_between(context.tree, tree)
         files = sorted({edit["path"] for edit in edits})
         fields = {name for name in Proposal.model_fields} | {"class"}
@@ -100,6 +119,45 @@ class Command:
             "edits": edits,
         }
         return json.dumps(made)
+
+
+def edited(out: Path, before: Tree) -> Tree:
+    """The Python of base/ that a program has left, as base/ keeps it; what else lies there is no part of it.
+
+    Editors and agents leave backups, settings and modes behind, and save in the way of their own system.
+    """
+    left_out: list[str] = []
+
+    def wanted(name: str) -> bool:
+        if name.endswith(".py") and not any(part.startswith(".") for part in name.split("/")):
+            return True
+        left_out.append(name)
+        return False
+
+    tree = {}
+    for path, source in read_folder(out, wanted).items():
+        if source.mode == LINK:
+            raise Refused(State.STATIC, f"{path}: expected a plain file, found a link")
+        try:
+            content = source.content if source == before.get(path) else as_saved(source.text).encode()
+        except UnicodeDecodeError:
+            content = source.content  # `edits_between` names it
+        tree[path] = Source(PLAIN, content)
+    if left_out:
+        note(f"left out, as no Python of base/: {', '.join(left_out)}")
+    return tree
+
+
+def failed(message: str, log: Path, kept: Path) -> ProposerFailed | NeedsPerson:
+    """What to raise for a program that failed, with its last words; its log is kept where the next start leaves it."""
+    words = ""
+    if log.exists():
+        shutil.copyfile(log, kept)
+        words = log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+    if (last := tail(log) if words else "no output") not in message:
+        message = f"{message}; its last words: {last}"
+    kind = NeedsPerson if FOR_A_PERSON.search(words) or COMMAND_MISSING.search(message) else ProposerFailed
+    return kind(f"{message} (all of them: {kept})")
 
 
 def export(tree: Tree, folder: Path) -> None:

@@ -37,7 +37,11 @@ def rules(view: View, level: str, at: Mapping[str, str]) -> Rules | None:
 
 
 def _proposer(view: View, at: Mapping[str, str]) -> Rules:
-    read = [*HOST_SYSTEM, *HOST_FACTS, *COPIED_FACTS, "/proc/self", "/sys/devices", *interpreter_folders()]
+    """The machine's own programs, and all of /proc: an agent is many processes, and each reads its own folder there.
+
+    What others keep in theirs (memory, environment, open files) stays closed, since Landlock denies to trace them.
+    """
+    read = [*HOST_SYSTEM, *HOST_FACTS, "/proc", "/sys/devices", *interpreter_folders()]
     read += map(str, view.host_paths)
     return {"read": read, "write": [at["out"], str(view.workspace / "scratch"), *DEVICES], "connect": []}
 

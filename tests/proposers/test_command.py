@@ -1,19 +1,22 @@
 """The `command` proposer: real programs behind real walls, answering on stdout or by editing their copy."""
 
 import json
+import os
 import socket
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from proposing import context
 from support import ROOT
 
-from data.errors import NoProposal, ProposalError, ProposerFailed
+from data.errors import NeedsPerson, ProposalError, ProposerFailed
 from experiments.proposal import Proposal, apply
+from preflight.sandbox.isolation import available_levels
 from preflight.tree import PLAIN, Source
 from proposers import Options
-from proposers.command import Command
+from proposers.command import LIMITS, Command
 from proposers.reply import next_proposal
 
 TREE = {
@@ -129,9 +132,9 @@ def test_the_network_is_open(ask):
 def test_a_program_that_fails_is_asked_again_later_and_one_that_is_missing_is_not(ask):
     with pytest.raises(ProposerFailed, match="exit status 1: out of ideas"):
         ask("sys.exit('out of ideas')")
-    with pytest.raises(NoProposal, match="no-such-agent"):
+    with pytest.raises(NeedsPerson, match="no-such-agent"):
         Command(Options(command=("no-such-agent",)))
-    with pytest.raises(NoProposal, match="--command"):
+    with pytest.raises(NeedsPerson, match="--command"):
         Command(Options())
 
 
@@ -150,7 +153,7 @@ def test_a_folder_among_the_arguments_is_not_shown(tmp_path, monkeypatch):
     assert program in made.show
     assert tmp_path / "data" not in made.show
     for options in (Options(command=("cat",), show=(tmp_path / "no",)), Options(command=("cat",), passed=("NO_SUCH",))):
-        with pytest.raises(NoProposal, match="does not exist"):
+        with pytest.raises(NeedsPerson, match="does not exist"):
             Command(options)
 
 
@@ -211,3 +214,101 @@ def test_the_shipped_scripts_start_an_agent_that_edits_its_copy(tmp_path, agent)
     made = Proposal.parse(next_proposal(command, context(TREE, folder=tmp_path / "proposer")))
     assert (made.title, made.kind) == ("seven", "schedule")
     assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 2\n"
+
+
+def test_what_an_agent_leaves_beside_its_edits_costs_nothing(ask, capsys):
+    source = (
+        "text = 'x = 7\\r\\ny = 2\\r\\n'\n"
+        "for name in ('a.py.orig', '.DS_Store', 'a.py~', '.a.py.swp', 'notes.md', 'core', '#a.py#'):\n"
+        "    open('base/' + name, 'w').write('x')\n"
+        "os.makedirs('base/.claude'); open('base/.claude/settings.json', 'w'); open('base/.claude/a.py', 'w')\n"
+        "os.symlink('/etc/passwd', 'base/link'); os.mkfifo('base/pipe'); os.chmod('base/model/b.py', 0o755)\n"
+        "open('base/a.py', 'w', newline='').write('\\ufeff' + text); open('base/big.bin', 'wb').truncate(1 << 24)\n"
+    )
+    made = Proposal.parse(ask(source))
+    assert {edit.path for edit in made.edits} == {"base/a.py"}
+    assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 2\n"
+    assert "left out, as no Python of base/: base/#a.py#, base/.DS_Store" in capsys.readouterr().err
+
+
+def test_a_mode_or_line_ends_alone_are_no_edit(ask):
+    source = (
+        "os.chmod('base/a.py', 0o755); open('base/model/b.py', 'w', newline='').write('z = 3\\r\\n'); print('Done.')"
+    )
+    message = ask(source)
+    assert "the program changed nothing in base/ and printed no proposal" in message
+    assert "it ended: Done." in message
+
+
+def test_edits_stand_when_the_program_ends_with_1(ask, capsys):
+    source = "open('base/a.py', 'w').write('x = 9\\ny = 2\\n'); print('Error: Reached max turns (10)'); sys.exit(1)"
+    assert apply(Proposal.parse(ask(source)), TREE)["base/a.py"].content == b"x = 9\ny = 2\n"
+    assert "ended with status 1 after its edits, which stand: Error: Reached max turns (10)" in capsys.readouterr().err
+    with pytest.raises(ProposerFailed, match="exit status (-9|137)"):  # half of an edit, perhaps
+        ask("open('base/a.py', 'w').write('x = 9\\ny = 2\\n'); os.kill(os.getpid(), 9)")
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Invalid API key · Please run /login", NeedsPerson),
+        ("Credit balance is too low", NeedsPerson),
+        ("ERROR: unexpected status 401 Unauthorized: Missing bearer", NeedsPerson),
+        ("Quota exceeded. Check your plan and billing details.", NeedsPerson),
+        ("You've hit your usage limit. Upgrade to Pro", NeedsPerson),
+        ("There's an issue with the selected model (x). It may not exist or you may not have access", NeedsPerson),
+        ("/bin/sh: 1: claude: command not found", NeedsPerson),
+        ("API Error: 529 overloaded_error", ProposerFailed),
+        ("stream disconnected before completion: Connection reset by peer", ProposerFailed),
+        ("TypeError: cannot read properties of undefined", ProposerFailed),
+    ],
+)
+def test_what_only_a_person_can_mend_is_one_clear_line(ask, tmp_path, words, kind):
+    with pytest.raises(kind) as caught:
+        ask(f"print({words!r}); sys.exit(1)")
+    assert type(caught.value) is kind
+    assert words in str(caught.value)
+    assert (tmp_path / "proposer.log").read_text().strip() == words, "the log that the message names outlives its job"
+
+
+def test_an_agents_last_words_are_quoted_when_its_time_is_over(ask, monkeypatch):
+    monkeypatch.setattr("proposers.command.LIMITS", replace(LIMITS, wall_seconds=1.0))
+    with pytest.raises(ProposerFailed, match="got 1.* wall seconds, .*; its last words: still reading"):
+        ask("import signal\nprint('still reading base/', flush=True); signal.pause()")
+
+
+@pytest.mark.parametrize("level", [level for level in available_levels() if level != "none"])
+def test_an_agent_of_many_processes(tmp_path, level, capsys):
+    """What the real ones do: a child that reads its own maps, the input once more on stderr, junk, and status 1."""
+    program = tmp_path / "agent.sh"
+    child = "import json, sys; open('/proc/self/maps').read(); open('/proc/self/status').read()"
+    program.write_text(
+        '#!/bin/sh\ncat > "$TMPDIR/told" || exit 3\ncat "$TMPDIR/told" >&2\n'
+        f'{sys.executable} -c "{child}" || exit 4\n'
+        f"({sys.executable} -c \"{child}; open('base/a.py', 'a').write('w = 1\\n')\")|| exit 5\n"
+        'echo \'{"title": "many", "class": "schedule"}\'; touch base/.DS_Store; exit 1\n'
+    )
+    program.chmod(0o755)
+    view = replace(context(TREE, folder=tmp_path / "proposer"), level=level)
+    made = Proposal.parse(next_proposal(Command(Options(command=(str(program),))), view))
+    assert (made.title, made.kind) == ("many", "schedule")
+    assert apply(made, TREE)["base/a.py"].content == b"x = 1\ny = 2\nw = 1\n"
+
+
+@pytest.mark.parametrize("level", [level for level in available_levels() if level != "none"])
+def test_what_other_processes_keep_is_closed_to_an_agent(tmp_path, level):
+    """It may read /proc, for its own children's sake; memory, environment and files of others it cannot."""
+    program = tmp_path / "agent.py"
+    program.write_text(
+        "import os, sys\nopened = []\n"
+        "for name in ('environ', 'maps', 'mem', 'fd/0', 'cwd', 'root', 'exe', 'map_files'):\n"
+        f"    place = '/proc/{os.getpid()}/' + name\n"
+        "    try:\n"
+        "        os.listdir(place) if name in ('root', 'cwd', 'map_files') else open(place, 'rb').read(1)\n"
+        "        opened.append(place)\n"
+        "    except OSError:\n        pass\n"
+        f"print({json.dumps(ANSWER)!r} if not opened else opened)\n"
+    )
+    view = replace(context(TREE, folder=tmp_path / "proposer"), level=level)
+    command = Command(Options(command=(sys.executable, str(program))))
+    assert Proposal.parse(next_proposal(command, view)).title == "five"
