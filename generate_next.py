@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from data.errors import CaddieError, NeedsPerson, NoProposal
+from data.terminal import show_anything
+from experiments.asking import ENDED
 from preflight.sandbox.process_tree import die_with_parent, unreadable
 from preflight.text import one_line
 from proposers import PROPOSERS, Options, explained, proposer
@@ -38,6 +40,7 @@ def main(
     root: Annotated[Path, typer.Option(help="the repository that holds base/")] = Path(),
 ) -> None:
     """One proposal out. Example: python generate_next.py --run demo --proposer anthropic --dry-run"""
+    show_anything()
     gc.disable()  # a second's work on large syntax trees, which would be walked again and again
     unreadable()
     die_with_parent(int(os.environ.get("CADDIE_PARENT", 0)))
@@ -51,7 +54,7 @@ def main(
         else:
             print(next_proposal(made, context))
     except CaddieError as error:
-        print(one_line(str(error), 500), file=sys.stderr)
+        print(f"{ENDED}{one_line(str(error), 500)}", file=sys.stderr)
         known = {NoProposal: EXIT_NOTHING, NeedsPerson: EXIT_PERSON}
         raise typer.Exit(next((known[kind] for kind in known if isinstance(error, kind)), EXIT_FAILED)) from error
 

@@ -19,8 +19,9 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --level L       namespace, landlock or none; default: the best this machine offers
   --unsafe        a GPU run behind walls that let more than 1,000 bits pass from job to job (landlock, none)
 
-  Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial. A crash is started again, with
-  a growing pause; what was under way is tried once more, not a third time. Everything is kept in trials/NAME/loop.log.
+  Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial, once; `echo NAME > STOP` stops
+  that run alone. A crash is started again, with a growing pause; what was under way is tried once more, not a third
+  time. Everything is kept in trials/NAME/loop.log.
 
   ./loop.sh --trials 3                                     first look: a quarter of an hour, no GPU, no key
   ./loop.sh --run night --trials 1000 --hours 8 --proposer search --push backup

@@ -15,6 +15,7 @@ from data.build import load_tokenizer, replaced, train_tokenizer, write_corpus
 from data.corpus import Corpus
 from data.errors import CaddieError, DataError
 from data.hub import Progress
+from data.terminal import show_anything
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
@@ -141,6 +142,7 @@ class Shown(Progress, AbstractContextManager["Shown"]):
 
 
 def main() -> None:
+    show_anything()
     try:
         app()
     except (CaddieError, OSError) as error:

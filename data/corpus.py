@@ -45,7 +45,7 @@ class Corpus:
         """Read the manifest; with `verify`, hash every file it lists."""
         path = folder / "manifest.json"
         try:
-            manifest = Manifest(**json.loads(path.read_text()))
+            manifest = Manifest(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise DataError(
                 f"{path}: expected a corpus manifest, found {one_reason(error)}; `python -m data --help` builds one"
@@ -83,7 +83,7 @@ class Corpus:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     partial = folder / "manifest.part"
-    partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
+    partial.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     partial.replace(folder / "manifest.json")  # whole or not at all
 
 

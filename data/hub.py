@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from data.corpus import file_sha256
 from data.errors import DataError
+from data.network import require_usable
 from data.shards import read_shard
 
 ATTEMPTS = 3  # each of which the client itself tries five times
@@ -57,6 +58,7 @@ class Repository:
     @classmethod
     def open(cls, name: str, folder: Path, progress: Progress) -> "Repository":
         """The newest revision; raises DataError where the hub does not answer."""
+        require_usable()
         huggingface_hub.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # `progress` is told
         return cls(name, str(ask(lambda: huggingface_hub.HfApi().dataset_info(name).sha, progress)), folder, progress)
 

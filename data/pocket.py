@@ -34,10 +34,13 @@ def _fetch_documents() -> tuple[Documents, str, bool]:
     """Documentation files of the pinned source archive, through pip and whatever index it is set up with."""
     with tempfile.TemporaryDirectory() as scratch:
         requirements = Path(scratch) / "requirements.txt"
-        requirements.write_text(f"{REQUIREMENT} --hash=sha256:{ARCHIVE_SHA256}\n")
+        requirements.write_text(f"{REQUIREMENT} --hash=sha256:{ARCHIVE_SHA256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
         done = subprocess.run(
-            [*command, "--dest", scratch, "--requirement", str(requirements)], capture_output=True, text=True
+            [*command, "--dest", scratch, "--requirement", str(requirements)],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
         )
         if done.returncode:
             reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR")), done.stderr[-200:])

@@ -20,10 +20,11 @@ from experiments.proposal import by_of
 from experiments.replicates import noise_floor
 from experiments.rerun import rerun
 from experiments.runs import Name, Root, open_ledger, profile_of
+from experiments.standing import checked_name
 from preflight.text import one_line
 
 AsJson = Annotated[bool, typer.Option("--json", help="for a script")]
-Run = Annotated[str, typer.Argument(help="the run")]
+Run = Annotated[str, typer.Argument(help="the run", callback=checked_name)]
 
 
 def command_log(

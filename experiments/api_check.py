@@ -1,29 +1,33 @@
 """Would the Messages API take this key and this model? Asked before a night starts; asking costs nothing."""
 
-import os
-import urllib.error
-import urllib.parse
-import urllib.request
-
-from experiments import key as key_of
+from data.errors import NeedsPerson
+from experiments.api_client import client, reason
 from preflight.text import one_line
+
+MEANS = {401: "the key is not accepted", 403: "the key may not", 407: "the proxy wants a password"}
 
 
 def problem(key: str, model: str) -> str:
-    """Why the Messages API would refuse the key or the model; empty if it would not. Costs nothing."""
+    """Why the Messages API would refuse the key or the model; empty if it would not. Costs nothing.
+
+    Asks with the client of the run: what stands in its way here stands in its way then.
+    """
     if not key:
         return "not set"
-    if flaw := key_of.flaw(key):
-        return flaw
-    base = os.environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com").rstrip("/")
-    headers = {"Authorization": f"Bearer {key}", "anthropic-version": "2026-10-21"}  # as anthropic 2.12.0
-    place = f"{base}/v1/models" + (f"/{urllib.parse.quote(model)}" if model else "")
     try:
-        with urllib.request.urlopen(urllib.request.Request(place, headers=headers), timeout=20):
-            return ""
-    except urllib.error.HTTPError as error:
-        with error:
-            means = {401: "the key is not accepted", 403: "the key may not", 404: f"no model {one_line(model, 60)}"}
-            return f"{base} answers {error.code}" + (f", {means[error.code]}" if error.code in means else "")
-    except OSError as error:
-        return f"{base}: {one_line(str(error), 100)}"
+        asked = client(key).with_options(timeout=20.0)
+    except NeedsPerson as error:
+        return str(error)
+    import anthropic
+
+    base = str(asked.base_url).rstrip("/")
+    try:
+        asked.models.retrieve(model) if model else asked.models.list(limit=1)
+    except anthropic.APIStatusError as error:
+        means = {**MEANS, 404: f"no model {one_line(model, 60)}"}.get(error.status_code, "")
+        return f"{base} answers {error.status_code}" + (f", {means}" if means else "")
+    except anthropic.APIError as error:
+        return f"{base}: {one_line(reason(error), 160)}"
+    finally:
+        asked.close()
+    return ""

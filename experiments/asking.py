@@ -22,6 +22,7 @@ PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave b
 STATUS = {3: NoProposal, 4: NeedsPerson}  # exit statuses of generate_next.py; all others: asked again, it may work
 PROPOSE_SECONDS = 3_600
 PROPOSAL_BYTES = 1 << 20
+ENDED = "ended: "  # a line of its stderr that says why there is no proposal
 NOTE = "note: "  # a line of its stderr that a person should see at once
 
 
@@ -73,7 +74,7 @@ class Asker:
     def propose(self) -> str:
         """Start generate_next.py and return what it printed; raises NoProposal, NeedsPerson or ProposerFailed."""
         cleanup.clear(self.bench.folder / PROPOSER_FOLDER)
-        environment = {**os.environ, "CADDIE_PARENT": str(os.getpid())}
+        environment = {**os.environ, "CADDIE_PARENT": str(os.getpid()), "PYTHONIOENCODING": "utf-8:backslashreplace"}
         self.process = subprocess.Popen(
             self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, pass_fds=key.descriptors()
         )
@@ -100,8 +101,9 @@ class Asker:
         if timed_out:
             raise ProposerFailed(f"generate_next.py did not answer within {PROPOSE_SECONDS} s")
         if status:
-            said = next((line for line in reversed(told) if line.strip()), f"exit status {status}")
-            raise STATUS.get(status, ProposerFailed)(f"generate_next.py: {one_line(said, 600)}")
+            last = next(reversed(told), f"exit status {status}")  # or what the interpreter says on its way out
+            said = next((line for line in reversed(told) if line.startswith(ENDED)), last).removeprefix(ENDED)
+            raise STATUS.get(status, ProposerFailed)(f"generate_next.py: {one_line(said.strip(), 600)}")
         return printed.decode("utf-8", "backslashreplace")
 
     def _ask_quietly(self) -> None:

@@ -63,6 +63,7 @@ class Bench:
     def intent(self, title: str, kind: str, parent: str, **columns: object) -> int:
         """A row for what is about to be tried."""
         return self.ledger.begin(
+            at_least=1 + max(self.workspace.trial_branches(), default=-1),
             title=one_line(title),
             kind=kind,
             parent=parent,

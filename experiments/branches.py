@@ -99,7 +99,7 @@ def _renew_golden(root: Path, tree: Tree, preset: str) -> tuple[list[str], str]:
     try:
         with prepared(tree, level) as golden:
             for name in golden.presets(preset, known=[path.stem for path in (root / GOLDEN).glob("*.txt")]):
-                (root / GOLDEN / f"{name}.txt").write_text(text(golden.losses(name)))
+                (root / GOLDEN / f"{name}.txt").write_text(text(golden.losses(name)), encoding="utf-8")
                 paths.append(f"{GOLDEN}/{name}.txt")
     except Refused as refusal:
         raise CaddieError(f"the golden losses could not be renewed: {one_line(str(refusal), 300)}") from refusal

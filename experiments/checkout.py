@@ -48,7 +48,14 @@ class Checkout(Workspace):
         self._git("checkout", "--quiet", "HEAD", "--", path)
 
     def branch(self, name: str, commit: str) -> None:
-        """A new branch; raises WorkspaceError if there is one of that name."""
+        """A new branch; raises WorkspaceError if there is one of that name, or one that leaves no room for it."""
+        parts = name.split("/")
+        for taken in ("/".join(parts[: count + 1]) for count in range(len(parts))):
+            if there := self.resolve(f"refs/heads/{taken}"):
+                mend = f"--branch NAME makes another, git branch -D {taken} gives that one up"
+                raise WorkspaceError(f"branch {taken} is there already, at {there[:10]}; {mend}")
+        if name.startswith("experiments/"):
+            raise WorkspaceError(f"got branch {name}, expected one outside experiments/, where the loop's own stand")
         self._git("update-ref", f"refs/heads/{name}", commit, NO_REF)
 
     def _author(self) -> dict[str, str]:

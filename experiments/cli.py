@@ -19,6 +19,7 @@ import typer
 from rich.text import Text
 
 from data.errors import CaddieError, MachineError
+from data.terminal import show_anything
 from experiments import (
     after_cli,
     calls_cli,
@@ -31,11 +32,13 @@ from experiments import (
     report_cli,
     rescore_cli,
     show_cli,
+    stop,
     view,
 )
 from experiments.asking import PROPOSERS
 from experiments.beside import Beside
-from experiments.doctor import BAD, Order, examine
+from experiments.checkup import BAD, Order
+from experiments.doctor import examine
 from experiments.ledger import Row
 from experiments.outlook import outlook
 from experiments.push import Pusher
@@ -45,7 +48,7 @@ from experiments.toggle_cli import toggles
 from preflight.sandbox import process_tree
 from preflight.text import one_line
 
-EXIT_PERSON, EXIT_LATER = 2, 75  # EX_TEMPFAIL
+EXIT_PERSON, EXIT_LATER, EXIT_STOPPED = 2, 75, 130  # EX_TEMPFAIL; 128 + SIGINT, as shells have it
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False)
 console = view.screen()
 
@@ -73,8 +76,9 @@ def run(
 ) -> None:
     """Measure the baseline, then try proposals until done. Example: python -m experiments run --trials 3
 
-    The same --run goes on where it ended. Ctrl-C ends the running trial, books it and stops; a file STOP stops after
-    the trial. trials/RUN/loop.log keeps what the screen showed.
+    The same --run goes on where it ended. Ctrl-C ends the running trial, books it and stops (exit 130); a file STOP
+    stops after the trial and is removed; one that holds names of runs is for those alone. trials/RUN/loop.log keeps
+    what the screen showed.
     """
     with logged(root, name) as log:
         progress = view.Progress(console, log)
@@ -101,6 +105,7 @@ def run(
             for work in beside:
                 work.wake()
 
+        status = 0
         try:
             reason = loop.run(
                 bench,
@@ -109,14 +114,14 @@ def run(
                 hours,
                 report,
                 tuple(arguments),
-                root / "STOP",
+                root / stop.NAME,
                 progress.say,
                 session,
                 budget_usd,
             )
         except KeyboardInterrupt:
             loop.stopped(bench)
-            reason = f"a person asked for it; ./loop.sh --run {name} goes on"
+            reason, status = f"a person asked for it; ./loop.sh --run {name} goes on", EXIT_STOPPED
         finally:
             progress.stop()
             for work in beside:
@@ -125,6 +130,7 @@ def run(
         told = [*outlook(bench.ledger, PROFILES[profile])]
         progress.show(lambda console: view.summary(console, name, bench.ledger.rows(), told))
         bench.close()
+    raise typer.Exit(status)
 
 
 @contextmanager
@@ -170,7 +176,10 @@ def doctor(
     name: Name = "demo",
     profile: Annotated[str, typer.Option(help="the machine: " + ", ".join(PROFILES))] = "pocket",
     proposer: Annotated[str, typer.Option()] = "auto",
+    script: Annotated[Path | None, typer.Option()] = None,
     command: Annotated[str, typer.Option()] = "",
+    show_paths: Annotated[list[Path] | None, typer.Option("--show")] = None,
+    passed: Annotated[list[str] | None, typer.Option("--pass")] = None,
     model: Annotated[str, typer.Option()] = "",
     budget_usd: Annotated[float | None, typer.Option(min=0.0)] = None,
     push: Annotated[str, typer.Option()] = "",
@@ -186,8 +195,9 @@ def doctor(
         raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     machine, program = PROFILES[profile], tuple(shlex.split(command))
     order = Order(
-        root, name, profile, machine, proposer, program, push, trials, hours, level, model, budget_usd, unsafe
-    )
+        root, name, profile, machine, proposer, program, push, trials, hours, level, model, budget_usd, unsafe,
+        tuple(show_paths or ()), tuple(passed or ()), script,
+    )  # fmt: skip
     lines = list(view.told(console, examine(order)))
     if bad := [line.what for line in lines if line.state == BAD]:
         raise CaddieError(f"not ready: {', '.join(bad)}; nothing starts before these lines are good")
@@ -223,6 +233,7 @@ app.command("calls")(calls_cli.command)
 
 def main() -> None:
     """Exit status 2: a person must act (loop.sh does not start again); 75: the same may work later."""
+    show_anything()
     key.hide([sys.executable, *sys.orig_argv[1:]])  # most commands live beside trials: no key in their environment
     process_tree.unreadable()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # kill PID is Ctrl-C

@@ -6,57 +6,26 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from data.corpus import Corpus, Manifest
-from data.errors import CaddieError, WorkspaceError
+from data.errors import CaddieError
 from experiments import api_check, filesystem, key
 from experiments.asking import PROPOSERS
+from experiments.checkup import BAD, GOOD, NOTE, Line, Order, judged
+from experiments.doctor_run import repository, stop_file
 from experiments.ledger import journal_mode
-from experiments.tiers import MEASUREMENTS, Profile
-from experiments.workspace import Workspace, without_credentials
+from experiments.tiers import MEASUREMENTS
 from preflight import machine
 from preflight.sandbox import isolation, residue
 from preflight.text import one_line
 
-GOOD, NOTE, BAD = "ok", "note", "bad"
 NEEDS_KEY = ("anthropic", "mix")
 PROPOSAL_DOLLARS = 0.12  # a prompt from the cache and 5,000 tokens of answer and thinking, at list price
 TRIAL_BYTES, TRIAL_FILES = (
     64 << 20,
     5_000,
 )  # a pocket trial while it runs; GPU trials: artifacts and logs, per trial kept
-
-
-@dataclass(frozen=True)
-class Order:
-    """The night that is asked for."""
-
-    root: Path
-    run: str
-    name: str  # of the profile
-    profile: Profile
-    proposer: str
-    command: tuple[str, ...]
-    push: str
-    trials: int
-    hours: float
-    level: str | None = None
-    model: str = ""
-    budget_usd: float | None = None
-    unsafe: bool = False
-
-
-@dataclass(frozen=True)
-class Line:
-    """One thing that was looked at."""
-
-    what: str
-    state: str
-    found: str
-    needed: str
-    type_this: str = ""
 
 
 def examine(order: Order) -> Iterator[Line]:
@@ -67,10 +36,6 @@ def examine(order: Order) -> Iterator[Line]:
         except (CaddieError, OSError, sqlite3.Error, subprocess.SubprocessError) as error:
             hint = "mend what the message names, then start again"
             yield Line(check.__name__.replace("_", " "), BAD, one_line(str(error), 200), "a check that runs", hint)
-
-
-def judged(what: str, good: bool, found: str, needed: str, type_this: str) -> Line:
-    return Line(what, GOOD if good else BAD, found, needed, "" if good else type_this)
 
 
 def python(order: Order) -> Iterator[Line]:
@@ -183,35 +148,6 @@ def file_system(order: Order) -> Iterator[Line]:
     yield judged("trials/", writable, found, "writable; WAL only on a local disk", f"chown or move {folder}")
 
 
-def repository(order: Order) -> Iterator[Line]:
-    try:
-        workspace = Workspace(order.root, order.run)
-    except WorkspaceError as error:
-        yield Line("repository", BAD, one_line(str(error), 200), "a commit", "git init && git add -A && git commit")
-        return
-    clean = workspace.is_clean()
-    found = f"commit {workspace.head()[:10]}" + ("" if clean else ", base/ has changes that are not committed")
-    yield Line(
-        "base/", GOOD if clean else NOTE, found, "a commit", "" if clean else "git commit base; the run uses HEAD"
-    )
-    identity = workspace.identity()
-    hint = 'git config --global user.name "…" && git config --global user.email …'
-    state = GOOD if identity else NOTE
-    yield Line(
-        "identity", state, identity or "none", "yours, to promote; trials sign as caddie", "" if identity else hint
-    )
-    if order.push:
-        problem = workspace.unreachable(order.push)
-        hint = "git remote -v; git remote add NAME URL"
-        yield judged(
-            "push",
-            not problem,
-            problem or "answers",
-            f"{one_line(without_credentials(order.push), 60)} to answer",
-            hint,
-        )
-
-
 def proposer(order: Order) -> Iterator[Line]:
     known = ", ".join(PROPOSERS)
     yield judged(
@@ -221,6 +157,12 @@ def proposer(order: Order) -> Iterator[Line]:
         program = shutil.which(order.command[0]) if order.command else None
         found = program or (one_line(order.command[0]) if order.command else "none")
         yield judged("program", bool(program), found, "a program", "--command 'PROGRAM ARGUMENTS'")
+        gone = [str(path) for path in order.show if not path.exists()]
+        gone += [name for name in order.passed if not key.variable(name)]
+        for name in gone:
+            yield Line("its view", BAD, f"no {one_line(name, 80)}", "what --show and --pass name", "mend the option")
+    if order.script and not list(order.script.glob("*.json")):
+        yield Line("script", BAD, f"no *.json in {order.script}", "a folder of proposals", "--script FOLDER")
     if order.proposer not in NEEDS_KEY:
         yield Line("key", GOOD, "not used", f"{key.VARIABLE}, for --proposer {' or '.join(NEEDS_KEY)} only")
         return
@@ -246,7 +188,7 @@ def price(order: Order) -> Iterator[Line]:
 
 
 CHECKS: tuple[Callable[[Order], Iterator[Line]], ...] = (
-    *(python, tools, gpus, sandbox, ranks, corpus, disk, file_system, repository, proposer, price),
+    *(python, tools, gpus, sandbox, ranks, corpus, disk, file_system, repository, stop_file, proposer, price),
 )
 
 

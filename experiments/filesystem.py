@@ -9,7 +9,7 @@ MOUNTS = Path("/proc/self/mountinfo")
 def kind(path: Path) -> str:
     """The type of the mount that `path` is on, as the kernel names it (proc_pid_mountinfo(5))."""
     place, depth, found = path.resolve(), 0, "unknown"
-    for line in MOUNTS.read_text().splitlines():
+    for line in MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
         left, _, right = line.partition(" - ")
         point = Path(left.split(" ")[4].replace("\\040", " "))
         if place.is_relative_to(point) and len(point.parts) >= depth:  # a later mount covers an earlier one

@@ -92,7 +92,7 @@ def disown(bench: Bench, incumbent: Row, found_by: int, why: str) -> Row:
         bench.ledger.disown(incumbent.number, found_by, told)
         holder = bench.ledger.incumbent()
         assert holder is not None
-        bench.workspace.set_best(str(holder.commit_id))
+        bench.workspace.set_best(str(holder.commit_id), incumbent.commit_id)
         bench.workspace.note(str(incumbent.commit_id), f"ended as dishonest: {told}")
         for row in bench.ledger.rows():
             if row.parent == incumbent.commit_id and row.state is State.UNJUDGED and row.commit_id:

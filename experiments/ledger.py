@@ -1,7 +1,10 @@
 """The run's memory: one SQLite file, intent before work, each row settled once and read-only after."""
 
 import json
+import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -80,6 +83,12 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self.copy: tempfile.TemporaryDirectory[str] | None = None
+        if not os.access(path.parent, os.W_OK):  # a read-only medium: SQLite itself would want to write beside it
+            self.copy = tempfile.TemporaryDirectory(prefix="caddie-ledger-")
+            for part in path.parent.glob(f"{path.name}*"):
+                shutil.copy(part, self.copy.name)
+            path = Path(self.copy.name) / path.name
         try:
             self.connection = sqlite3.connect(path, timeout=10.0)
             self.connection.execute("PRAGMA foreign_keys = ON")
@@ -87,10 +96,12 @@ class Ledger:
             self.connection.execute("PRAGMA synchronous = FULL")  # what is settled survives a power cut
             migrate(self.connection)
         except sqlite3.Error as error:
-            raise LedgerError(f"{path}: expected a ledger, found {error}") from error
+            raise LedgerError(f"{self.path}: expected a ledger, found {error}") from error
 
     def close(self) -> None:
         self.connection.close()
+        if self.copy:
+            self.copy.cleanup()
 
     def fact(self, name: str) -> str | None:
         """A fact of the run, such as its profile."""
@@ -106,10 +117,11 @@ class Ledger:
         with self.connection:
             self.connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def begin(self, **columns: object) -> int:
+    def begin(self, at_least: int = 0, **columns: object) -> int:
         """Write the intent to try something; returns its number, counted from 0 (the baseline)."""
         with self.connection:
-            number = int(self.connection.execute("SELECT COALESCE(MAX(number) + 1, 0) FROM trials").fetchone()[0])
+            following = int(self.connection.execute("SELECT COALESCE(MAX(number) + 1, 0) FROM trials").fetchone()[0])
+            number = max(following, at_least)
             values = {"number": number, "state": State.PROPOSED.value, "started_at": now(), **columns}
             names, marks = ", ".join(values), ", ".join("?" * len(values))
             self.connection.execute(f"INSERT INTO trials ({names}) VALUES ({marks})", tuple(values.values()))

@@ -1,16 +1,21 @@
 """The loop: open or resume a run, measure the baseline, then propose and try until told to stop."""
 
+import contextlib
 import fcntl
+import os
 import sqlite3
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from data.corpus import Corpus
 from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, SandboxError
 from data.state import State
-from experiments import calls, runners, spending
+from experiments import calls, runners, spending, standing, stop
 from experiments.asking import PROPOSER_FOLDER, Asker
 from experiments.baseline import baseline, budget
 from experiments.bench import WORK, Bench
@@ -46,37 +51,54 @@ def open_bench(
     if level not in levels:
         raise CaddieError(f"got sandbox level {level!r}, this machine offers {', '.join(levels)}")
     root = root.resolve()
+    workspace = Workspace(root, standing.checked_name(run))
     folder = root / "trials" / run
+    if not standing.is_begun(folder / "ledger.sqlite"):
+        workspace.head()
+        standing.require_room(workspace)
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "lock").open("w")  # held until this process ends, however it ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.close()
-        raise CaddieError(f"run {run} is already being worked on; stop that loop or choose another --run") from error
-    ledger = Ledger(folder / "ledger.sqlite")
-    if (ledger.fact("profile") or profile) != profile:
-        lock.close()
-        raise CaddieError(f"run {run} has profile {ledger.fact('profile')}, got {profile}; choose another --run")
-    if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.bits(level) > residue.GOAL_BITS:
-        lock.close()
-        raise CaddieError(
-            f"sandbox level {level} leaves {residue.in_words(level)}; dear runs need namespaces (bubblewrap), "
-            "or --unsafe, at your risk"
-        )
-    if unsafe:
-        ledger.set_fact(UNSAFE, "yes")
-    workspace = Workspace(root, run)
-    if ledger.fact("profile") is None:
-        workspace.set_best(workspace.head())
-        ledger.set_fact("profile", profile)
-    corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
+    with contextlib.ExitStack() as held:
+        lock = held.enter_context(locked(folder, run))
+        ledger = Ledger(folder / "ledger.sqlite")
+        held.callback(ledger.close)
+        if (known := ledger.fact("profile") or profile) != profile:
+            raise CaddieError(f"run {run} has profile {known}, got {profile}; choose another --run")
+        if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.bits(level) > residue.GOAL_BITS:
+            raise CaddieError(
+                f"sandbox level {level} leaves {residue.in_words(level)}; dear runs need namespaces (bubblewrap), "
+                "or --unsafe, at your risk"
+            )
+        if unsafe:
+            ledger.set_fact(UNSAFE, "yes")
+        if ledger.fact("profile") is None:
+            workspace.set_best(workspace.head(), workspace.resolve(f"refs/heads/experiments/{run}/best"))
+            ledger.set_fact("profile", profile)
+        corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
+        held.pop_all()  # until the bench is closed
     tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
     return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce)
 
 
+def locked(folder: Path, run: str) -> TextIO:
+    """The lock of a run, which says who holds it; raises CaddieError if that is somebody else."""
+    lock = (folder / "lock").open("a+", encoding="utf-8")  # held until this process ends, however it ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        holder = one_line(lock.read(300).strip()) or "a process that has not said which"
+        lock.close()
+        raise CaddieError(f"run {run} is being worked on by {holder}; stop that or choose another --run") from error
+    lock.truncate(0)
+    command = " ".join(sys.argv[1:2])
+    print(f"pid {os.getpid()} ({command or 'python'}), since {datetime.now():%Y-%m-%d %H:%M:%S}", file=lock, flush=True)
+    return lock
+
+
 def recover(bench: Bench) -> list[Row]:
     """After any crash: nothing of it runs on, what was under way becomes `infra`, the incumbent is the ledger's."""
+    standing.require_known_best(bench.workspace, bench.ledger.rows())
+    before = bench.workspace.resolve(f"refs/heads/experiments/{bench.run}/best")
     lost = bench.ledger.unsettled()
     shared = [bench.folder / name for name in (PROPOSER_FOLDER, WORK)]
     for folder in [*shared, *(bench.trial_folder(row.number) for row in lost)]:
@@ -86,7 +108,7 @@ def recover(bench: Bench) -> list[Row]:
     calls.settle_lost(bench.ledger)
     incumbent = bench.ledger.incumbent()
     if incumbent and incumbent.commit_id:
-        bench.workspace.set_best(incumbent.commit_id)
+        bench.workspace.set_best(incumbent.commit_id, before)
     return lost
 
 
@@ -116,8 +138,8 @@ class Order:
         profile = PROFILES[bench.profile]
         if (settled := session.settled(bench.ledger)) >= self.trials:
             return f"{settled} trials are settled"
-        if self.stop_file and self.stop_file.exists():
-            return f"the file {self.stop_file.name} asked for it"
+        if self.stop_file and stop.asked(self.stop_file, bench.run):
+            return stop.obeyed(self.stop_file, bench.run)
         if session.hours > self.hours:
             return f"{self.hours:g} hours are over"
         return spending.over_budget(bench.ledger, profile, self.budget_usd, profile.longest_trial_minutes)
@@ -140,11 +162,16 @@ def run(
     One session name is one order for trials, however often the controller is started for it.
     """
     session = Session.begin(bench.ledger, session_name)  # first of all: whatever fails below is counted as a start
+    if stop_file and session.starts == 1 and stop.asked(stop_file, bench.run):
+        raise NeedsPerson(stop.left_over(stop_file))
     if pause := session.pause_seconds:
         say(f"start {session.starts} since the last settled trial: waiting {pause} s")
         time.sleep(pause)
     bench.workspace.unlock()
     cleanup.clear(bench.folder / "doctor")
+    if unknown := standing.unknown_branches(bench.workspace, bench.ledger.rows()):
+        numbers = ", ".join(f"{number:04d}" for number in unknown[:5]) + (" …" if unknown[5:] else "")
+        say(f"the ledger is older than branches experiments/{bench.run}/{numbers}: they stay, and later numbers follow")
     for row in recover(bench):
         report(bench.ledger.row(row.number))
     order, profile = Order(trials, hours, budget_usd, stop_file), PROFILES[bench.profile]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data.errors import CaddieError, LedgerError, WorkspaceError
 from experiments.ledger import Ledger
+from experiments.standing import checked_name, is_begun
 from experiments.workspace import Workspace, without_credentials
 from preflight import bundle
 from preflight.text import one_line
@@ -48,8 +49,8 @@ def update(workspace: Workspace, ledger: Ledger) -> bool:
 def restore(root: Path, run: str, remote: str) -> int:
     """Bring a run back from a remote: branches, trees, ledger and bundles; returns the number of trials."""
     root = root.resolve()
-    folder = root / "trials" / run
-    if (folder / "ledger.sqlite").exists():
+    folder = root / "trials" / checked_name(run)
+    if is_begun(folder / "ledger.sqlite"):
         raise CaddieError(f"{folder}: run {run} is here already; move it away or choose another checkout")
     workspace = Workspace(root, run)
     workspace.fetch(remote)

@@ -3,10 +3,12 @@
 import json
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from data.errors import CaddieError
 from experiments.ledger import Ledger
 
+BOOT = Path("/proc/sys/kernel/random/boot_id")
 STARTS = 20  # without a settled trial between them: about an hour of pauses
 LONGEST_PAUSE_SECONDS = 300
 
@@ -16,17 +18,21 @@ class Session:
     """What the ledger remembers of the order under way; `name` is one call of loop.sh."""
 
     name: str
-    started: float  # seconds since 1970
     first: int  # number of the first trial that counts
     starts: int = 0  # of the controller since the last progress
+    worked_seconds: float = 0.0  # until it was saved last
+    boot: str = ""  # of the machine that saved it
+    saved_at: float = 0.0  # seconds since that boot, those of sleep included: no clock that anybody can set
 
     @classmethod
     def begin(cls, ledger: Ledger, name: str) -> "Session":
         """A new order, or the one that a crashed controller of the same name left; raises CaddieError to give up."""
         known = ledger.fact("session")
-        session = cls(**json.loads(known)) if known else None
+        session = cls(**json.loads(known)) if known and '"boot"' in known else None  # an older one begins anew
         if session is None or not name or session.name != name:
-            session = cls(name, time.time(), max((row.number + 1 for row in ledger.rows()), default=0))
+            session = cls(name, max((row.number + 1 for row in ledger.rows()), default=0))
+        if session.boot != boot():  # how long the machine was off is nobody's work
+            session.boot, session.saved_at = boot(), since_boot()
         session.starts += 1
         session.save(ledger)
         if session.starts > STARTS:
@@ -41,7 +47,7 @@ class Session:
 
     @property
     def hours(self) -> float:
-        return (time.time() - self.started) / 3600
+        return (self.worked_seconds + since_boot() - self.saved_at) / 3600
 
     def settled(self, ledger: Ledger) -> int:
         """Trials of this order that use it up: neither the machine, a person nor a mistake of form ended them."""
@@ -53,4 +59,14 @@ class Session:
         self.save(ledger)
 
     def save(self, ledger: Ledger) -> None:
+        self.worked_seconds, self.saved_at = self.hours * 3600, since_boot()
         ledger.set_fact("session", json.dumps(asdict(self)))
+
+
+def since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot() -> str:
+    """Names this start of the machine."""
+    return BOOT.read_text(encoding="ascii").strip() if BOOT.exists() else ""

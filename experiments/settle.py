@@ -60,7 +60,7 @@ def _settle(
         values["commit_id"] = bench.workspace.commit(number, tree, row.parent, message)
     # The branch moves before the row ends: a crash between the two is mended by `recover`, which trusts the row.
     if state in (State.KEPT, State.BASELINE):
-        bench.workspace.set_best(str(values["commit_id"]))
+        bench.workspace.set_best(str(values["commit_id"]), row.parent)
     bench.ledger.settle(number, state, **values)
     bench.ledger.add_stage(number, "settle", time.monotonic() - started)
     return bench.ledger.row(number)
@@ -93,9 +93,10 @@ def commit_message(row: Row, state: State, tree: str, values: dict[str, object],
 def settle_lost(bench: Bench, number: int, state: State, why: str) -> None:
     """End a row that says nothing about its idea, if it is not settled already; a path in `why` may name a seed."""
     with undisturbed():
-        if not bench.ledger.row(number).state.finished:
+        row = bench.ledger.row(number)
+        if not row.state.finished:
             bench.ledger.settle(number, state, detail=one_line(without_long_numbers(why), 1000))
-            bench.workspace.drop(number)
+            bench.workspace.drop(number, row.parent)
 
 
 @contextmanager

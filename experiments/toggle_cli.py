@@ -57,7 +57,7 @@ def toggles(
     table = markdown(rows(stored(store)))
     console.print(Text(table), soft_wrap=True)
     if out:
-        out.write_text(table)
+        out.write_text(table, encoding="utf-8")
 
 
 def check(console: Console, bench: Toggles, arms: list[Arm]) -> None:

@@ -124,7 +124,7 @@ class Toggles:
                 raise CaddieError(f"{arm.name}, seed {seed}: {refusal}") from refusal
 
         todo = [(arm, seed) for seed in seeds for arm in arms if (arm.name, seed) not in have]
-        with store.open("w") as file:
+        with store.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(asdict(sample)) + "\n" for sample in before)
             for sample in filter(None, side_by_side(one, todo)):
                 print(json.dumps(asdict(sample)), file=file, flush=True)
@@ -195,5 +195,5 @@ def markdown(found: list[Row]) -> str:
 
 def stored(path: Path) -> list[Sample]:
     """The samples measured so far; a line that an end of the power cut short is no sample."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     return [Sample(**json.loads(line)) for line in lines if line.endswith("\n")]

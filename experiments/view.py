@@ -20,7 +20,7 @@ from rich.text import Text
 
 from data.state import State
 from experiments import budgets
-from experiments.doctor import BAD, GOOD, NOTE, Line
+from experiments.checkup import BAD, GOOD, NOTE, Line
 from experiments.ledger import Row
 from preflight.text import one_line
 

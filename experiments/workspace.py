@@ -36,6 +36,24 @@ PLAIN = ("-p", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/"
 OURS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "gc.auto=0")
 
 
+# Of git's own variables: how to reach and to trust a remote, whose settings hold, and who a person is
+PASSED = (
+    *("GIT_SSH", "GIT_ASKPASS", "GIT_TERMINAL_PROMPT", "GIT_SSL", "GIT_PROXY", "GIT_HTTP", "GIT_CURL", "GIT_TRACE"),
+    *("GIT_EXEC_PATH", "GIT_PYTHON", "GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+    *("GIT_CONFIG_COUNT", "GIT_CONFIG_KEY", "GIT_CONFIG_VALUE"),
+    *("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"),
+)
+
+
+def forget_another_repository() -> None:
+    """Take GIT_DIR, GIT_INDEX_FILE and their like out of the environment: --root says where, not who started caddie.
+
+    A hook, `git rebase --exec` and bare dotfiles set them, and every git below would work on that other repository.
+    """
+    for name in [name for name in os.environ if name.startswith("GIT_") and not name.startswith(PASSED)]:
+        del os.environ[name]
+
+
 def without_credentials(text: str) -> str:
     """Text without the user and password that a URL in it may carry."""
     return re.sub(r"//[^/@\s]+@", "//…@", text)
@@ -47,16 +65,42 @@ class Workspace:
     def __init__(self, root: Path, run: str, scratch: str = "scratch") -> None:
         self.root, self.run = root, run
         self.scratch = root / "trials" / run / scratch  # two threads have one each
+        forget_another_repository()
         try:
             self.git = git.Git(str(root))
-            self.git_dir = Path(self._git("rev-parse", "--absolute-git-dir"))
-        except (git.GitCommandNotFound, WorkspaceError) as error:
-            raise WorkspaceError(
-                f"{root}: expected a git repository with a commit; run git init and commit first"
-            ) from error
+            folder, _, below = self._git("rev-parse", "--absolute-git-dir", "--show-prefix").partition("\n")
+        except git.GitCommandNotFound as error:
+            raise WorkspaceError("git is missing; apt-get install git") from error
+        except WorkspaceError as error:
+            if "dubious ownership" in str(error):
+                mend = f"git config --global --add safe.directory {root.resolve()}"
+                raise WorkspaceError(f"{root}: belongs to another user, so git does not read it; {mend}") from error
+            if "not a git repository" in str(error):
+                mend = "git init && git add -A && git commit -m start"
+                raise WorkspaceError(f"{root}: expected a git repository with a commit, found none; {mend}") from error
+            raise
+        if below:
+            told = f"{root}: expected the top of a repository, found a folder of another, {folder}"
+            raise WorkspaceError(f"{told}; git init && git add -A && git commit -m start makes it one of its own")
+        self.git_dir = Path(folder)
 
     def head(self) -> str:
-        return self.commit_of("HEAD")
+        try:
+            return self.commit_of("HEAD")
+        except WorkspaceError as error:
+            told = f"{self.root}: expected a commit, HEAD has none; git add -A && git commit -m start"
+            raise WorkspaceError(told) from error
+
+    def is_shallow(self) -> bool:
+        """Whether history is cut off, which other repositories do not take."""
+        return self._git("rev-parse", "--is-shallow-repository") == "true"
+
+    def trial_branches(self) -> dict[int, str]:
+        """The commit on every branch of a trial of this run."""
+        prefix = f"refs/heads/experiments/{self.run}/"
+        listed = self._git("for-each-ref", "--format=%(refname:lstrip=4) %(objectname)", prefix)
+        named = (line.split(" ") for line in listed.splitlines())
+        return {int(name): commit for name, commit in named if name.isdecimal()}
 
     def commit_of(self, name: str) -> str:
         return self._git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
@@ -66,7 +110,9 @@ class Workspace:
 
     def resolve(self, ref: str) -> str | None:
         """The object a ref points to, if there is such a ref."""
-        return self._git("for-each-ref", "--format=%(objectname)", ref) or None
+        listed = self._git("for-each-ref", "--format=%(refname) %(objectname)", ref).splitlines()
+        named = (line.split(" ") for line in listed)
+        return next((found for name, found in named if name == ref), None)  # a pattern matches all below it too
 
     def listing(self, commit: str) -> dict[str, str]:
         """Every file of a commit with the id of its blob."""
@@ -85,9 +131,12 @@ class Workspace:
         self._transfer("fetch", "--quiet", "--no-tags", "--end-of-options", remote, *self._refspecs())
 
     def unreachable(self, remote: str) -> str:
-        """Why a remote does not answer; empty if it does."""
+        """Why a remote would not take what this run pushes; empty if it would. Sends nothing."""
+        if self.is_shallow():
+            return "this clone is shallow, and no remote takes its commits; git fetch --unshallow"
         try:
-            self._transfer("ls-remote", "--quiet", "--end-of-options", remote)
+            target = f"HEAD:refs/caddie/{self.run}/doctor"
+            self._transfer("push", "--quiet", "--dry-run", "--end-of-options", remote, target)
         except WorkspaceError as error:
             return one_line(without_credentials(str(error)), 200)
         return ""
@@ -158,34 +207,43 @@ class Workspace:
                 blob = self._git("hash-object", "-w", "--no-filters", str(file))
                 lines.append(f"{source.mode} {blob}\t{path}")
             listing = Path(scratch) / "listing"
-            listing.write_text("".join(f"{line}\0" for line in lines))
+            listing.write_text("".join(f"{line}\0" for line in lines), encoding="utf-8")
             with listing.open("rb") as stdin:
                 self._git("update-index", "-z", "--index-info", env=environment, istream=stdin)
             return self._git("write-tree", env=environment)
 
+    def beyond_head(self) -> bool:
+        """Whether the incumbent's branch holds commits that the person's own does not."""
+        best = self.resolve(f"refs/heads/experiments/{self.run}/best")
+        return bool(best) and self._git("rev-list", "--count", str(best), "--not", "HEAD") != "0"
+
     def hold(self, number: int, tree: str) -> None:
         """Keep a trial's tree before it runs."""
-        self._git("update-ref", f"refs/caddie/{self.run}/{number:04d}", tree)
+        ref = f"refs/caddie/{self.run}/{number:04d}"
+        self._git("update-ref", ref, tree, self.resolve(ref) or NO_REF)
 
     def commit(self, number: int, tree: str, parent: str, message: str) -> str:
-        """The one commit of a trial, on its own branch."""
+        """The one commit of a trial, on its own branch; raises WorkspaceError if there is one already."""
         with self._scratch() as scratch:
             file = Path(scratch) / "message"
             file.write_text(message, encoding="utf-8")
             commit = self._git("commit-tree", tree, "-p", parent, "-F", str(file), env=IDENTITY)
-        self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit)
+        self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit, NO_REF)
         return commit
 
     def note(self, commit: str, text: str) -> None:
         """A later word on a commit, beside history: `git log --notes=caddie` shows it."""
         self._git("notes", "--ref=caddie", "append", "-m", text, commit, env=IDENTITY)
 
-    def set_best(self, commit: str) -> None:
-        self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit)
+    def set_best(self, commit: str, before: str | None) -> None:
+        """Move the incumbent's branch from where it was read; raises WorkspaceError if it is not there any more."""
+        self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit, before or NO_REF)
 
-    def drop(self, number: int) -> None:
-        """Forget the branch of a trial that did not settle; its tree stays held."""
-        self._git("update-ref", "-d", f"refs/heads/experiments/{self.run}/{number:04d}")
+    def drop(self, number: int, parent: str) -> None:
+        """Forget the branch of a trial on `parent` that did not settle; its tree stays held."""
+        ref = f"refs/heads/experiments/{self.run}/{number:04d}"
+        if (commit := self.resolve(ref)) and self._git("rev-parse", "--verify", f"{commit}^") == parent:
+            self._git("update-ref", "-d", ref, commit)
 
     def unlock(self) -> None:
         """Remove what a git that was killed left of this run; only before anything else works on it."""

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from data.corpus import Corpus
 from data.errors import CaddieError, Refused
+from data.terminal import show_anything
 from preflight import checks, frontier, record
 from preflight.finding import Finding
 from preflight.sandbox.isolation import available_levels
@@ -96,6 +97,7 @@ def check_record(
 
 
 if __name__ == "__main__":
+    show_anything()
     if sys.argv[1:2] == ["record"]:
         del sys.argv[1]
         typer.run(check_record)

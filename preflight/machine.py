@@ -80,7 +80,7 @@ def gpus() -> list[Gpu]:
     if program is None:
         return []
     query = [program, "--query-gpu=name,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(query, capture_output=True, text=True, encoding="utf-8", timeout=60)
     lines = done.stdout.splitlines() if done.returncode == 0 else []
     return [Gpu(*(part.strip() for part in line.rsplit(",", 1))) for line in lines if "," in line]
 
@@ -97,7 +97,7 @@ def hardware() -> str:
     """The processors in words."""
     if found := gpus():
         return f"{len(found)}x{found[0].name} (driver {found[0].driver})"
-    with Path("/proc/cpuinfo").open() as lines:
+    with Path("/proc/cpuinfo").open(encoding="utf-8", errors="replace") as lines:
         names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{os.cpu_count()} cores of {names[0] if names else platform.machine()}"
 
@@ -120,7 +120,7 @@ def probe(folder: Path, target: Target, level: str) -> Facts:
     discard(folder)
     folder.mkdir(parents=True)
     program = folder / "probe.py"
-    program.write_text(PROBE)
+    program.write_text(PROBE, encoding="utf-8")
     job = Job(
         command=(*interpreter(target.ranks), "{in}/probe.py"),
         folder=folder / "job",
@@ -132,7 +132,7 @@ def probe(folder: Path, target: Target, level: str) -> Facts:
     )
     try:
         require(job, run(job), "probe")
-        found = json.loads(job.log.read_text().splitlines()[-1])
+        found = json.loads(job.log.read_text(encoding="utf-8").splitlines()[-1])
         return Facts(**found)
     except (CaddieError, ValueError, TypeError, IndexError) as error:
         return Facts(problem=str(error))

@@ -94,7 +94,7 @@ class Candidate:
         facts = corpus.manifest
         manifest = {"variant": facts.variant, "vocab_size": facts.vocab_size}
         manifest |= {"tokens": facts.tokens["train"], "text_bytes": facts.text_bytes["train"]}
-        (view / "manifest.json").write_text(json.dumps(manifest))
+        (view / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
         return self.job(
             "train",
             folder,

@@ -87,7 +87,9 @@ def untrained_bytes(tree: Tree, target: Target, folder: Path, level: str) -> int
     try:
         require(job, run(job), "size")
         take(job.out, "size.json", 1 << 16, folder / "size.json")
-        return program.stat().st_size + int(json.loads((folder / "size.json").read_text())["model_bytes"])
+        return program.stat().st_size + int(
+            json.loads((folder / "size.json").read_text(encoding="utf-8"))["model_bytes"]
+        )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(State.CRASH, f"size: expected model_bytes in size.json, found {type(error).__name__}") from error
     finally:

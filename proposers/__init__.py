@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from data.errors import NoProposal
+from data.errors import NeedsPerson, NoProposal
 from proposers.context import Context
 
 PROPOSERS = {
@@ -61,7 +61,7 @@ def explained(made: Proposer, context: Context, whole: bool) -> str:
 
 def proposer(name: str, options: Options) -> Proposer:
     if name not in PROPOSERS:
-        raise NoProposal(f"got proposer {name!r}, expected one of {', '.join(PROPOSERS)}")
+        raise NeedsPerson(f"got proposer {name!r}, expected one of {', '.join(PROPOSERS)}")
     module, _, attribute = PROPOSERS[name].partition(":")
     made: Proposer = getattr(import_module(module), attribute)(options)
     return made

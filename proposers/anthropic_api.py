@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from data.errors import Exhausted, NoProposal, ProposalError, ProposerFailed
-from experiments import key
+from data.errors import Exhausted, NeedsPerson, ProposalError, ProposerFailed
+from experiments import api_client, key
 from experiments.proposal import MERGE, SEARCH, Proposal, by_of, idea_of
 from proposers import Options, lessons, messages, preview, render
 from proposers.choice import Choice, next_class
@@ -41,7 +41,7 @@ class Anthropic:
     ) -> None:
         self.model, self.effort, self.budget_usd = options.model or MODEL, options.effort or EFFORT, options.budget_usd
         if self.effort not in EFFORTS:
-            raise NoProposal(f"--effort: got {self.effort!r}, expected one of {', '.join(EFFORTS)}")
+            raise NeedsPerson(f"--effort: got {self.effort!r}, expected one of {', '.join(EFFORTS)}")
         self.numbers_elsewhere, self.pauses, self.sleep = numbers_elsewhere, pauses, sleep
         self.context: Context | None = None
         self.meter: Meter | None = None
@@ -101,7 +101,7 @@ class Anthropic:
     def _begin(self, context: Context, meter: Meter, skip: tuple[str, ...]) -> str:
         """A new conversation; returns the class that it is about."""
         choice, write = self.plan(context, skip)
-        client = messages.client(key.read())
+        client = api_client.client(key.read())
         self.conversation = Conversation(
             *(client, meter, self.effort, self.life(context), len(context.rows), choice.name, write),
             pauses=self.pauses,

@@ -83,7 +83,7 @@ class Command:
             level=context.level,
         )
         export(self.tree, job.out)
-        given.write_text(json.dumps(described(context, refused)))
+        given.write_text(json.dumps(described(context, refused)), encoding="utf-8")
         try:
             outcome = run(job)
             tree = edited(job.out, self.tree)

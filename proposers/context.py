@@ -8,6 +8,7 @@ from experiments.asking import PROPOSER_FOLDER
 from experiments.judge import Noise
 from experiments.ledger import Ledger, Row
 from experiments.replicates import generation, noise_floor
+from experiments.runs import ledger_path
 from experiments.tiers import PROFILES, Profile
 from experiments.workspace import Workspace
 from preflight.phases import Target
@@ -45,7 +46,7 @@ class Context:
 def gather(root: Path, run: str, level: str | None = None) -> Context:
     """Read the brief, the incumbent's tree and the ledger."""
     root = root.resolve()
-    path = root / "trials" / run / "ledger.sqlite"
+    path = ledger_path(root, run)
     if not path.exists():
         raise NoProposal(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
     workspace, ledger = Workspace(root, run), Ledger(path)
@@ -62,7 +63,7 @@ def gather(root: Path, run: str, level: str | None = None) -> Context:
             level=level or available_levels()[0],
             folder=path.parent / PROPOSER_FOLDER,
             profile=profile,
-            program=program.read_text() if program.exists() else "",
+            program=program.read_text(encoding="utf-8") if program.exists() else "",
             parent=parent,
             tree=workspace.read(parent),
             incumbent=incumbent,

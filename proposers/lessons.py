@@ -29,7 +29,7 @@ def keep(context: Context, lines: list[str]) -> None:
         ledger.set_fact(FACT, json.dumps(kept))
         ledger.set_fact(FACT_AT, str(settled(context)))
     page = f"# Lessons of run {context.run} after {settled(context)} trials, as the model put them\n\n"
-    (context.ledger.parent / "lessons.md").write_text(page + "".join(f"- {line}\n" for line in kept))
+    (context.ledger.parent / "lessons.md").write_text(page + "".join(f"- {line}\n" for line in kept), encoding="utf-8")
 
 
 def settled(context: Context) -> int:

@@ -12,17 +12,12 @@ import anthropic
 import httpx2
 
 from data.errors import CaddieError, NeedsPerson
-from experiments import key
+from experiments.api_client import for_a_person, reason
 from experiments.prices import Price, Tokens, cheapest_life, price_of
 from preflight.text import one_line
 from proposers.render import Prompt, schema
 
-RETRIES = 0  # of the SDK: it would sleep as long as a server says, unseen and unbooked (proposers/conversation.py does)
-TIMEOUT = httpx2.Timeout(120.0, connect=10.0)  # between two events; a thinking model sends pings
 LONGEST_WAIT_SECONDS = 480.0  # of what a server may ask for
-WITHOUT_A_KEY = (
-    "no API key: export ANTHROPIC_API_KEY=… and start again; --proposer auto, search or command need none of ours"
-)
 
 
 class Wait(CaddieError):
@@ -63,15 +58,6 @@ class Answer:
     refusal: str  # its category; empty where there is an answer
     tokens: Tokens
     request_id: str
-
-
-def client(held: str) -> anthropic.Anthropic:
-    """Raises NeedsPerson without a key."""
-    if not held:
-        raise NeedsPerson(WITHOUT_A_KEY)
-    if problem := key.flaw(held):
-        raise NeedsPerson(problem)
-    return anthropic.Anthropic(api_key=held, auth_token=None, max_retries=RETRIES, timeout=TIMEOUT)
 
 
 def life(model: str, minutes_between: float) -> str:
@@ -129,7 +115,10 @@ def send(client: anthropic.Anthropic, request: dict[str, Any]) -> Answer:
     except anthropic.APITimeoutError as error:  # the request had left: it may be billed
         raise Unheard(Wait(f"the API did not answer: {_said(error)}")) from error
     except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
-        raise Wait(f"the API cannot be reached: {_said(error)}") from error
+        told = f"the API cannot be reached: {one_line(reason(error), 160)}"
+        if for_a_person(told):
+            raise NeedsPerson(f"{told}; SSL_CERT_FILE names the certificates to trust, HTTPS_PROXY a proxy") from error
+        raise Wait(told) from error
 
 
 # What reading a stream may raise: the network, an error event, and events that are not what the SDK's types say.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from data.errors import NoProposal, ProposerFailed
+from data.errors import NeedsPerson, NoProposal, ProposerFailed
 from experiments.calls import Calls, Outcome, hold
 from experiments.ledger import Ledger
 from experiments.prices import PRICES_DATE, Price, Tokens, price_of
@@ -25,10 +25,10 @@ class Meter:
 
     @classmethod
     def open(cls, path: Path, profile: Profile, model: str, budget_usd: float | None) -> "Meter":
-        """Raises NoProposal where a budget cannot be kept, ProposerFailed where another process is asking."""
+        """Raises NeedsPerson where a budget cannot be kept, ProposerFailed where another process is asking."""
         price = price_of(model)
         if budget_usd is not None and price is None:
-            raise NoProposal(
+            raise NeedsPerson(
                 f"--budget-usd {budget_usd:g}: no price of {model} in the table of {PRICES_DATE}; "
                 "add it to experiments/prices.py, or run without a budget"
             )

@@ -44,7 +44,7 @@ def tokens(characters: int, characters_per_token: float = CHARACTERS_PER_TOKEN) 
 
 def prompt(context: Context, kind: str, numbers_elsewhere: bool = False, room: float = 1.0) -> Prompt:
     """The question for one class; `room` below 1 is for a context that overflowed."""
-    ideas = (PROMPTS / "ideas.md").read_text()
+    ideas = (PROMPTS / "ideas.md").read_text(encoding="utf-8")
     rules = render(
         "rules.md.j2",
         program=context.program,
@@ -87,7 +87,7 @@ def repair(verdict: str, message: str) -> str:
 
 def schema() -> dict[str, Any]:
     """The shape of a reply; the same for every call, since a change of it empties the prompt cache."""
-    loaded: dict[str, Any] = json.loads((PROMPTS / "reply.schema.json").read_text())
+    loaded: dict[str, Any] = json.loads((PROMPTS / "reply.schema.json").read_text(encoding="utf-8"))
     return loaded
 
 

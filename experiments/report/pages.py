@@ -89,7 +89,7 @@ class _Report:
 
     def _digests(self) -> dict[str, str]:
         try:
-            found = json.loads((self.folder / "pages.json").read_text())
+            found = json.loads((self.folder / "pages.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}

@@ -34,12 +34,14 @@ class Group:
                 made.append(parent / name)
             memory, pids = parents["memory"] / name, parents["pids"] / name
             unified = memory == pids
-            (memory / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(str(memory_bytes))
-            (pids / "pids.max").write_text(str(processes))
+            (memory / ("memory.max" if unified else "memory.limit_in_bytes")).write_text(
+                str(memory_bytes), encoding="utf-8"
+            )
+            (pids / "pids.max").write_text(str(processes), encoding="utf-8")
             with contextlib.suppress(FileNotFoundError, OSError):  # no swap: what is swapped out would not be counted
-                (memory / "memory.swap.max").write_text("0") if unified else (
+                (memory / "memory.swap.max").write_text("0", encoding="utf-8") if unified else (
                     memory / "memory.memsw.limit_in_bytes"
-                ).write_text(str(memory_bytes))
+                ).write_text(str(memory_bytes), encoding="utf-8")
             return cls(tuple(made), memory, pids)
         except (OSError, KeyError):
             for folder in made:
@@ -49,7 +51,7 @@ class Group:
     def join(self) -> None:
         """The calling process and all it will start belong to the group from here on."""
         for folder in self.folders:
-            (folder / "cgroup.procs").write_text(str(os.getpid()))
+            (folder / "cgroup.procs").write_text(str(os.getpid()), encoding="utf-8")
 
     def broken_limit(self) -> str:
         """The limit that the kernel has held against the group: memory, processes, or nothing."""
@@ -67,7 +69,7 @@ class Group:
 def _count(path: Path, event: str) -> int:
     """How often something happened, by the kernel's count."""
     with contextlib.suppress(OSError):
-        lines = [line.split() for line in path.read_text().splitlines()]
+        lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
         return next((int(value) for name, value in lines if name == event), 0)
     return 0
 
@@ -75,7 +77,7 @@ def _count(path: Path, event: str) -> int:
 def _parents() -> dict[str, Path]:
     """The folder below which this process may make a group, by controller."""
     found: dict[str, Path] = {}
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers and (ROOT / "cgroup.controllers").exists():
             here = ROOT / path.lstrip("/")

@@ -33,7 +33,7 @@ def clear(folder: Path) -> None:
 def _discard_workspace(lock: Path) -> None:
     """The folder that a job saw, by what its harness wrote down; no candidate can write there."""
     with contextlib.suppress(OSError):
-        if (workspace := Path(lock.read_text())).name.startswith(WORKSPACE):
+        if (workspace := Path(lock.read_text(encoding="utf-8", errors="surrogateescape"))).name.startswith(WORKSPACE):
             discard(workspace)
 
 

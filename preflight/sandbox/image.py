@@ -49,7 +49,7 @@ class Image:
 
     def loaded_by_path(self) -> list[str]:
         """What the loader and the compiler open at its own path, where no mount puts the copy there."""
-        return (self.root / STAMP).read_text().splitlines()
+        return (self.root / STAMP).read_text(encoding="utf-8", errors="surrogateescape").splitlines()
 
     def python_environment(self) -> dict[str, str]:
         """What lets the interpreter run from the copy where it cannot be mounted at its own path."""
@@ -113,7 +113,9 @@ def wipe() -> None:
     images = folder()
     with _alone(images), _new(images) as made:
         with lease() as old:
-            copied = subprocess.run(["cp", "-a", f"{old.root}/.", str(made)], capture_output=True, text=True)
+            copied = subprocess.run(
+                ["cp", "-a", f"{old.root}/.", str(made)], capture_output=True, text=True, encoding="utf-8"
+            )
         if copied.returncode:
             free = f"{shutil.disk_usage(images).free:,} bytes free in {images}"
             raise SandboxError(f"got {free}, expected room for a second copy of Python and torch; make /dev/shm larger")
@@ -139,7 +141,7 @@ def _current(images: Path) -> Path | None:
 def _make(images: Path) -> Path:
     with _new(images) as made:
         fill(made)
-        (made / STAMP).write_text("\n".join(by_path()))
+        (made / STAMP).write_text("\n".join(by_path()), encoding="utf-8", errors="surrogateescape")
         _use(made)
     return made
 
@@ -205,7 +207,10 @@ def _key() -> str:
     """Names the image: another interpreter, another set of packages or a changed one needs another."""
     packages = [one for folder in package_folders() for one in folder.iterdir() if one.name.endswith("-info")]
     versions = sorted(f"{one} {one.stat().st_mtime_ns}" for one in packages)
-    code = [Path(str(part.__file__)).read_text() for part in (image_files, kernel_facts)]
+    code = [
+        Path(str(part.__file__)).read_text(encoding="utf-8", errors="surrogateescape")
+        for part in (image_files, kernel_facts)
+    ]
     facts = [str(PYTHON), *map(str, PREFIXES), sys.base_prefix, sys.version, *versions, *code]
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
 
@@ -213,7 +218,7 @@ def _key() -> str:
 @functools.cache
 def in_memory(folder: Path) -> bool:
     """Whether a folder is on a tmpfs."""
-    with Path("/proc/self/mountinfo").open() as mounts:
+    with Path("/proc/self/mountinfo").open(encoding="utf-8", errors="surrogateescape") as mounts:
         found = [line.split() for line in mounts]
     places = [(fields[4], fields[fields.index("-") + 1]) for fields in found]
     beneath = [place for place in places if folder.resolve().is_relative_to(place[0])]

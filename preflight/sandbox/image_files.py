@@ -164,7 +164,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _output(command: list[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8").stdout.strip()
     except OSError:  # a machine without a linker cache, or without a compiler
         return ""
 

@@ -7,7 +7,7 @@ LISTENING = "0A"
 
 def free() -> list[int]:
     """0, which lets the kernel choose, and all ports that it chooses from but those where somebody listens now."""
-    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="utf-8").split())
     taken = _taken()
     return [0, *(port for port in range(first, last + 1) if port not in taken)]
 
@@ -15,7 +15,7 @@ def free() -> list[int]:
 def _taken() -> set[int]:
     found = set()
     for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else ():
+        for line in table.read_text(encoding="utf-8").splitlines()[1:] if table.exists() else ():
             fields = line.split()
             if fields[3] == LISTENING:
                 found.add(int(fields[1].rpartition(":")[2], 16))

@@ -59,7 +59,7 @@ def unlinked_bytes(root: int, folder: str) -> int:
                         held[f"{os.major(info.st_dev):02x}:{os.minor(info.st_dev):02x}", str(info.st_ino)] = (
                             512 * info.st_blocks
                         )
-        with contextlib.suppress(OSError), Path(f"/proc/{pid}/maps").open(errors="replace") as lines:
+        with contextlib.suppress(OSError), Path(f"/proc/{pid}/maps").open(encoding="utf-8", errors="replace") as lines:
             for fields in (line.split(maxsplit=5) for line in lines if line.endswith("(deleted)\n")):
                 if fields[5].startswith(folder) and (fields[3], fields[4]) not in held:
                     first, last = (int(end, 16) for end in fields[0].split("-"))

@@ -92,7 +92,7 @@ def numbers(machine: str) -> dict[str, int]:
 
 @functools.cache
 def _table() -> dict[str, dict[str, str]]:
-    lines = [line for line in TABLE.read_text().splitlines() if not line.startswith("#")]
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     return {row["name"]: row for row in csv.DictReader(lines, delimiter="\t")}
 
 

@@ -91,7 +91,9 @@ def start(job: Job, converse: bool = False) -> Iterator[Running]:
             read_all_into_memory(tuple(used.loaded_by_path()))
         workspace = make_workspace(job)
         held.callback(discard, workspace)
-        (job.folder / LOCK_NAME).write_text(str(workspace))  # for who finds it after a crash
+        (job.folder / LOCK_NAME).write_text(
+            str(workspace), encoding="utf-8", errors="surrogateescape"
+        )  # for who finds it after a crash
         with _connected(job, workspace, converse) as (ours, theirs, address):
             if ours:
                 held.enter_context(ours)
@@ -139,6 +141,7 @@ def _started(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            encoding="utf-8",
             start_new_session=True,  # Ctrl-C is for the harness, which then ends its jobs in order
             cwd=ROOT,
             env={"LANG": "C.UTF-8", "PATH": os.defpath},

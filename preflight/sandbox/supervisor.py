@@ -265,7 +265,7 @@ class Supervisor:
 def _ended_by_kernel() -> int:
     """Processes that this machine's out-of-memory killer has ended so far."""
     with contextlib.suppress(OSError):
-        lines = [line.split() for line in Path("/proc/vmstat").read_text().splitlines()]
+        lines = [line.split() for line in Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()]
         return next((int(value) for name, value in lines if name == "oom_kill"), 0)
     return 0
 

@@ -13,7 +13,8 @@ import pytest
 from support import ROOT, git
 
 from experiments.asking import PROPOSERS
-from experiments.doctor import BAD, GOOD, NOTE, Order, examine
+from experiments.checkup import BAD, GOOD, NOTE, Order
+from experiments.doctor import examine
 from experiments.tiers import PROFILES
 from preflight.sandbox.isolation import available_levels
 from proposers import PROPOSERS as KNOWN

@@ -392,7 +392,7 @@ def test_a_budget_stops_before_it_is_passed(api, model, asker, view):
 
 
 def test_a_budget_needs_a_known_price(api, asker, view):
-    with pytest.raises(NoProposal, match=r"no price of claude-haiku-5-5.*prices.py"):
+    with pytest.raises(NeedsPerson, match=r"no price of claude-haiku-5-5.*prices.py"):
         next_proposal(asker(budget_usd=5.0, model="claude-haiku-5-5"), view())
     assert not api.requests
 

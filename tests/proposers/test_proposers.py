@@ -9,7 +9,7 @@ import pytest
 from proposing import context
 from support import ROOT
 
-from data.errors import NoProposal, ProposalError
+from data.errors import NeedsPerson, ProposalError
 from experiments.proposal import Proposal, apply, changed_lines
 from preflight import syntax
 from preflight.tree import PLAIN, Source, read_folder
@@ -115,7 +115,7 @@ def test_the_demo_applies_whatever_was_kept_before():
 
 
 def test_an_unknown_proposer_is_named():
-    with pytest.raises(NoProposal, match="scripted"):
+    with pytest.raises(NeedsPerson, match="scripted"):
         proposer("oracle", Options())
 
 
