@@ -43,6 +43,7 @@ KINDS = {
 }
 TAKEN, MENDED, SKIPPED, REFUSED = "taken", "mended", "skipped", "refused"
 LARGEST, PIECE = 0.1, 0.01  # shares of all text: what is larger than the one is cut into pieces of the other
+READ_BYTES = 1024
 LEAST_PIECE = 1000  # characters
 PLACES_SHOWN = 3
 
@@ -186,18 +187,26 @@ PACKED: dict[str, Callable[[], Stream]] = {
 }
 
 
-def unpacked(raw: bytes, packed: str) -> bytes:
-    """All that was packed into a file, stream after stream; raises Unreadable for one that is damaged or not whole."""
+def unpacked(raw: bytes, packed: str, most_bytes: float = float("inf")) -> bytes:
+    """All that was packed into a file, stream after stream; raises Unreadable for one that is damaged or not whole.
+
+    It is read in small parts, so that what grows beyond `most_bytes` is refused before memory is full of it.
+    """
     parts: list[bytes] = []
-    while raw or not parts:
-        stream = PACKED[packed]()
-        try:
-            parts.append(stream.decompress(raw))
-        except (ValueError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-            raise Unreadable(f"no {packed} file, or a damaged one; fetch it again") from error
+    at, size, whole = 0, 0, False
+    while at < len(raw) or not whole:
+        stream, whole = PACKED[packed](), False
+        while at < len(raw) and not stream.eof:
+            try:
+                parts.append(stream.decompress(raw[at : at + READ_BYTES]))
+            except (ValueError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
+                raise Unreadable(f"no {packed} file, or a damaged one; fetch it again") from error
+            at, size = at + READ_BYTES, size + len(parts[-1])
+            if size > most_bytes:
+                raise Unreadable(f"more than {most_bytes:,.0f} bytes, unpacked")
         if not stream.eof:  # zstandard's own readers pass over this
             raise Unreadable(f"a {packed} file that ends early; fetch it again")
-        raw = stream.unused_data
+        at, whole = min(at, len(raw)) - len(stream.unused_data), True
     return b"".join(parts)
 
 

@@ -61,15 +61,26 @@ def check(tree: Path, profile: str, shards: Path) -> checks.Report:
         return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), available_levels()[0])
 
 
-def check_record(
-    folder: Annotated[Path, typer.Argument(help="a record folder, ours or anyone's")],
+def check_records(
+    folders: Annotated[list[Path], typer.Argument(help="record folders, ours or anyone's")],
     against: Annotated[Path, typer.Option(help="the records to beat, by track")] = Path("records/frontier.json"),
-    as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout, a line for each folder")] = False,
 ) -> None:
-    """Check a record folder without running it: files, JSON, README = JSON = logs, bytes, clocks, seeds, p-value.
+    """Check record folders without running them: files, JSON, README = JSON = logs, bytes, clocks, seeds, p-value.
 
-    Example: python -m preflight record records/track_10min_16mb/2026-03-17_NaiveBaseline
+    Exit 0: all hold; 1: there are complaints; 2: one could not be checked.
+    Example: python -m preflight record records/track_10min_16mb/*
     """
+    status = 0
+    for folder in folders:
+        if len(folders) > 1 and not as_json:
+            print(f"{folder}:")
+        status = max(status, _check_record(folder, against, as_json))
+    raise typer.Exit(status)
+
+
+def _check_record(folder: Path, against: Path, as_json: bool) -> int:
+    """Print what there is to say of one folder; returns its exit status."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     tested: list[str] = []
     try:
@@ -81,24 +92,22 @@ def check_record(
             tested = [f"against {found.track}: {verdict.told()}" for verdict in frontier.verdicts(seeds, beaten)]
     except (CaddieError, OSError) as error:
         console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
-        raise typer.Exit(2) from error
+        return 2
     if as_json:
-        told = {"findings": [finding.as_dict() for finding in found.findings], "notes": found.notes}
-        print(json.dumps({"passed": not found.findings, **told, "val_bpb": seeds, "verdicts": tested}))
+        told = {"findings": [finding.as_dict() for finding in found.findings], "notes": found.notes, "verdicts": tested}
+        print(json.dumps({"folder": folder.name, "passed": not found.findings, **told, "val_bpb": seeds}))
     else:
-        for line in [*map(str, found.findings), *(f"note: {note}" for note in found.notes)]:
-            console.print(one_line(line, 500))
-        for line in tested:
+        for line in [*map(str, found.findings), *(f"note: {note}" for note in found.notes), *tested]:
             console.print(one_line(line, 500))
         scores = ", ".join(f"{value:g}" for value in seeds) or "no score"
         count = len(found.findings)
         console.print(f"{len(seeds)} logs ({scores}): " + (f"{count} complaints" if count else "holds"))
-    raise typer.Exit(1 if found.findings else 0)
+    return 1 if found.findings else 0
 
 
 if __name__ == "__main__":
     show_anything()
     if sys.argv[1:2] == ["record"]:
         del sys.argv[1]
-        typer.run(check_record)
+        typer.run(check_records)
     typer.run(main)

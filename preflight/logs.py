@@ -10,10 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 F, N = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)", r"(\d+)"
-STAMP = re.compile(r"^\d{9,}(?:\.\d+)? ")
+# What stands before a line: a Unix time, a date and time, a level, a rank of torchrun or srun, a container's name
+STAMP = re.compile(
+    r"^(?:\d{9,}(?:\.\d+)? |\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?[ :-]*"
+    r"|\[?(?:INFO|DEBUG|WARNING)\]?[ :-]+|\[?(?:default|rank)_?\d{1,4}\]?: ?|\d{1,4}: |[\w.-]{1,40} +\| )+"
+)
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 LONGEST_LINE = 600  # of one that says something; code that is quoted may be longer
 
 FINAL = re.compile(rf"(?P<tag>(?:final|quantized|legal_ttt)\w*)(?: stride:\d+)? val_loss: ?{F} val_bpb: ?{F}(?: .*)?")
+NOT_FINITE = re.compile(
+    r"(final|quantized|legal_ttt|ttt_sliding:done)\w* .*\bval_bpb[:=] ?[-+]?(nan|inf)\b", re.IGNORECASE
+)
 SLIDING_TTT = re.compile(rf"(?P<tag>ttt_sliding):done val_loss={F} val_bpb={F} elapsed={F}s")
 TIME = re.compile(r"\b(?:eval_)?time: ?(\d+)ms")
 SIZE = re.compile(rf"Total submission size(?P<how> \S+)?: {N} bytes")
@@ -70,6 +78,7 @@ class Log:
     val_tokens: int | None = None
     train_shards: int | None = None
     capped: bool = False  # training was stopped by its clock
+    not_finite: str = ""  # the score that it ends with, if that is none
 
     @property
     def final(self) -> Final | None:
@@ -109,10 +118,10 @@ def parse(text: str) -> Log:
 
 
 def lines(text: str) -> Iterator[str]:
-    """Lines that may say something, without the time that some logs put before them."""
+    """Lines that may say something, without colours and what some logs put before them."""
     for line in text.splitlines():
         if line and len(line) <= LONGEST_LINE:
-            yield STAMP.sub("", line).rstrip()
+            yield STAMP.sub("", COLOURS.sub("", line)).rstrip()
 
 
 def _sizes(log: Log, line: str, raw_total: int | None) -> int | None:
@@ -155,11 +164,15 @@ def _clocks(log: Log, line: str) -> None:
 
 
 def _score(log: Log, line: str) -> None:
-    if found := SLIDING_TTT.match(line):
+    if found := NOT_FINITE.match(line):
+        log.not_finite = found[0]
+    elif found := SLIDING_TTT.match(line):
+        log.not_finite = ""
         log.finals.append(Final(found["tag"], float(found[2]), float(found[3]), float(found[4])))
     elif found := FINAL.fullmatch(line):
         time = TIME.search(line)
         seconds = int(time[1]) / 1000 if time else None
+        log.not_finite = ""
         log.finals.append(Final(found["tag"], float(found[2]), float(found[3]), seconds))
     elif found := TOKENS.match(line):
         log.val_tokens = int(found[1])

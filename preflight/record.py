@@ -5,13 +5,14 @@ it, caps and clocks, seeds of one configuration, the bytes of text that the loss
 What the challenge wants, and what its maintainers let pass, is in rules.md sections 1, 2, 7, 8, 9.
 """
 
-import re
+import codecs
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from preflight import logs, script, submission
-from preflight.claims import Claimed, Claims, agrees, digits
+from data.documents import PACKED, Unreadable, unpacked
+from preflight import logs, readme, script, submission
+from preflight.claims import Claimed, Claims, digits, seed_in
 from preflight.finding import Finding
 from preflight.limits import ARTIFACT_BYTES, EVALUATION_SECONDS, RECORD_SEEDS, TRAIN_SECONDS
 from preflight.logs import Log
@@ -26,6 +27,9 @@ BYTES_PER_TOKEN = {"sp1024": 2.4359, "sp4096": 3.3197, "sp8192": 3.72663, "CaseO
 TEN_MINUTES = "track_10min_16mb"
 CHALLENGE_TRACKS = (TEN_MINUTES, "track_non_record_16mb")
 TRACKS = (*CHALLENGE_TRACKS, "track_pocket", "track_pocket_non_record")  # the last two are caddie's own
+NO_LOG = {*(".py", ".json", ".md", ".sh", ".toml", ".yaml", ".yml", ".csv", ".tsv", ".model", ".vocab", ".bin", ".pt")}
+ARCHIVES = (".zip", ".7z", ".tar", ".tgz", ".rar", ".lz4", ".br")
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 LN2 = 0.6931471805599453
 
 
@@ -82,6 +86,10 @@ def check(path: Path) -> Folder:
     _bytes(folder)
     _one_configuration(folder)
     for name, log in folder.logs.items():
+        if log.not_finite and (name in folder.claimed or not log.finals):
+            folder.complain("numbers", name, f"{log.not_finite}, the last score it prints", "a number")
+        elif log.not_finite:
+            folder.notes.append(f"{name}: not claimed; it ends with {log.not_finite}")
         if folder.timed:
             _clocks(folder, name, log)
     for name, one in folder.claimed.items():
@@ -93,12 +101,12 @@ def _read(folder: Folder) -> None:
     seen: set[str] = set()
     names = [path for path in folder.path.rglob("*") if path.is_file() and not path.is_symlink()]
     for path in sorted(names, key=lambda path: ("seed" not in path.name, path)):
-        if path.suffix in (".log", ".txt") and path.name != "requirements.txt" and path.stat().st_size <= MOST_BYTES:
-            text = path.read_text("utf-8", "replace")
-            log = logs.parse(text)
-            if (log.final or log.stop_step) and text not in seen:  # a copy under another name is no other seed
-                seen.add(text)
-                folder.logs[path.relative_to(folder.path).as_posix()] = log
+        name = path.relative_to(folder.path).as_posix()
+        text = _words(folder, path, name)
+        log = logs.parse(text)
+        if (log.final or log.stop_step or log.not_finite) and text not in seen:  # a copy is no other seed
+            seen.add(text)
+            folder.logs[name] = log
     found = sorted(folder.path.glob("submission*.json"))
     if not (folder.path / "submission.json").is_file():
         folder.complain("files", "submission.json", ", ".join(path.name for path in found) or "none", "this file")
@@ -115,13 +123,38 @@ def _read(folder: Folder) -> None:
         folder.complain("files", "train_seed*.log", "no log with a score", "a training log of every seed")
 
 
+def _words(folder: Folder, path: Path, name: str) -> str:
+    """The text of what may be a log, whatever it is called and however it is stored; empty for anything else."""
+    if path.suffix.lower() in NO_LOG or path.name in ("requirements.txt", "README.md") or not 0 < path.stat().st_size:
+        return ""
+    if path.stat().st_size > MOST_BYTES:
+        folder.notes.append(f"{name}: {path.stat().st_size:,} bytes, not read")
+        return ""
+    try:
+        raw, packed = path.read_bytes(), path.suffix.lower()
+        if packed in PACKED:
+            raw = unpacked(raw, packed, MOST_BYTES)
+        if raw.startswith(MARKS) or b"\0" not in raw[:4096]:
+            encoding = "utf-16" if raw.startswith(MARKS) else "utf-8-sig"
+            return raw.decode(encoding, "replace")
+    except Unreadable as error:
+        folder.notes.append(f"{name}: {error}, not read")
+    else:
+        if packed in (".log", ".txt", ".out") or packed in ARCHIVES:
+            folder.notes.append(f"{name}: no text, not read")
+    return ""
+
+
 def _readme(folder: Folder, claim: Submission) -> None:
-    """The number of the JSON stands in the README, rounded as it may be."""
-    if folder.readme and claim.val_bpb != submission.NOT_SAID:
-        told = [text for text in re.findall(r"\d\.\d{4,}", folder.readme)]
-        if not any(agrees(float(text), claim.val_bpb) for text in told):
-            nearest = min(told, key=lambda text: abs(float(text) - claim.val_bpb), default="no number like it")
-            folder.complain("readme", "README.md", nearest, f"val_bpb {claim.val_bpb} of the JSON")
+    """Headline and tables of the README are those of the JSON and the logs."""
+    if folder.readme:
+        seeds: dict[int, list[float]] = {}
+        for name, one in folder.claimed.items():
+            seed = one.log.seed if one.log.seed is not None else seed_in(name)
+            if seed is not None and one.final:
+                seeds[seed] = [*(final.val_bpb for final in one.log.finals), one.final.val_bpb]
+        told = claim.val_bpb if claim.val_bpb != submission.NOT_SAID else None
+        readme.check(folder.readme, told, seeds, folder.complain)
 
 
 def _bytes(folder: Folder) -> None:

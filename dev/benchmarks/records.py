@@ -54,7 +54,7 @@ MEANING = {
     "numbers": "a claimed score is not the one its log ends with, or not the mean of its seeds",
     "bytes": "claimed bytes are in no log",
     "time": "more than 601 s of training (with calibration on training data after the stop) or evaluation",
-    "readme": "the JSON's score does not stand in the README",
+    "readme": "the README's headline or a table of it says another score than the JSON or the logs, or none",
     "text_bytes": "nats and bits per byte imply another text",
     "static": "the script does not compile",
     "p_value": "the test gives another p",

@@ -2,13 +2,19 @@
 
 import base64
 import bz2
+import codecs
 import csv
+import gzip
 import json
 import lzma
+import shutil
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
+import zstandard
 from scipy.stats import ttest_ind
 from support import ROOT
 
@@ -156,6 +162,21 @@ def test_a_good_record_holds(folder):
 
 
 CODE = 39  # bytes of the fixture's script
+TABLE_OF = (
+    "# fine\n\n| seed | steps | pre-quant bpb | **val_bpb** |\n|---|--:|---|---|\n| **42** | 9010 | 1.1100 | {} |\n"
+    "| 7 | 9010 | 1.12 | 1.101 |\n| 1000 | 9010 | 1.12 | 1.3 |\n| Mean | | | **{}** |\n"
+)
+
+
+def readme(folder: Path, text: str) -> None:
+    (folder / "README.md").write_text(text)
+
+
+def append(folder: Path, seed: int, line: str) -> None:
+    with (folder / f"train_seed{seed}.log").open("a") as log:
+        log.write(f"{line}\n")
+
+
 WRONG = {
     "no readme": (lambda folder: (folder / "README.md").unlink(), {"files"}),
     "no logs": (lambda folder: [path.unlink() for path in folder.glob("*.log")], {"files", "seeds", "p_value"}),
@@ -174,6 +195,30 @@ WRONG = {
     "a wrong type": (lambda folder: edit(folder, bytes_total="many"), {"schema"}),
     "no JSON": (lambda folder: (folder / "submission.json").write_text("{"), {"schema"}),
     "a date": (lambda folder: edit(folder, date="yesterday"), {"schema"}),
+    "a day that is none": (lambda folder: edit(folder, date="2026-02-30"), {"schema"}),
+    "a day with a tail": (lambda folder: edit(folder, date="2026-01-01 or so"), {"schema"}),
+    "a score in quotes": (lambda folder: edit(folder, val_bpb="1.101"), {"schema"}),
+    "bytes in quotes": (lambda folder: edit(folder, bytes_total=str(15_000_000 + CODE)), {"schema"}),
+    "a wrong score in quotes": (lambda folder: edit(folder, val_bpb="1.099"), {"schema", "numbers", "readme"}),
+    "a score that is none": (
+        lambda folder: append(folder, 42, "final_ttt val_loss:nan val_bpb:nan eval_time:1ms"),
+        {"numbers"},
+    ),
+    "an infinite one": (lambda folder: append(folder, 7, "final_int6 val_loss: inf val_bpb: inf"), {"numbers"}),
+    "another headline": (
+        lambda folder: readme(folder, "# A record: val_bpb 1.0905 (3 seeds)\n\n1.1010 before\n"),
+        {"readme"},
+    ),
+    "another number in front": (
+        lambda folder: readme(folder, "# fine\n\n**val_bpb: 1.09** | 15 MB\n\n1.101\n"),
+        {"readme"},
+    ),
+    "a seed's other score": (lambda folder: readme(folder, TABLE_OF.format("1.0995", "1.1010")), {"readme"}),
+    "another mean": (lambda folder: readme(folder, TABLE_OF.format("1.1005", "1.0990")), {"readme"}),
+    "seeds across": (
+        lambda folder: readme(folder, "1.1010\n\n| | 42 | seed 7 |\n|--|--|--|\n| val_bpb | 1.1005 | 1.0010 |\n"),
+        {"readme"},
+    ),
     "a p-value": (
         lambda folder: edit(
             folder,
@@ -252,3 +297,96 @@ def test_links_are_not_followed(folder, tmp_path):
     found = record.check(folder)
     assert "extra.log" not in found.logs
     assert {finding.rule for finding in found.findings} == {"files"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# fine\n\nmean val_bpb: 1.101\n",
+        "# fine: 1.10 BPB\n",
+        "# Record (val_bpb 1.1010)\n\n| | baseline val_bpb |\n|--|--|\n| x | 1.2244 |\n",
+        "# fine\n\n**val\\_bpb = 1.1010** (baseline: 1.2244)\n",
+        "We had val_bpb 1.2 before.\n\n## Results\n\n- Pre-quant: val_bpb:1.0900\n- Exact: val_bpb:1.10100000\n",
+        TABLE_OF.format("1.1005", "1.1010"),
+        TABLE_OF.format("1.10", "1.101"),
+        "# fine\n\nScore: mean val_bpb (sliding) = 1.101\n\n| seed | steps |\n|--|--|\n| 42 | 1.5 |\n",
+    ],
+)
+def test_a_readme_may_round_and_tell_of_other_runs(folder, text):
+    readme(folder, text)
+    assert not record.check(folder).findings
+
+
+PREFIXES = (
+    *("1776000000.5 ", "2026-04-01 12:00:00,123 ", "[2026-04-01T12:00:00Z] INFO: ", "2026-04-01 12:00:00 - INFO - "),
+    *("[rank0]: ", "[default0]:", "0: ", "trainer-1  | ", "\x1b[32m", "[rank0]: 2026-04-01 12:00:00.5 "),
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_a_log_is_read_whatever_stands_before_its_lines(folder, prefix):
+    for path in folder.glob("*.log"):
+        path.write_text("".join(f"{prefix}{line}\x1b[0m\n" for line in path.read_text().splitlines()))
+    found = record.check(folder)
+    assert not found.findings
+    assert len(found.claimed) == 3
+
+
+STORED = {
+    "seed7.log": lambda text: codecs.BOM_UTF16_LE + text.encode("utf-16-le"),
+    "seed7.out": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "train_seed7.log.gz": lambda text: gzip.compress(text.encode()),
+    "train_seed7.txt.zst": lambda text: zstandard.ZstdCompressor().compress(text.encode()),
+    "train_seed7.LOG.XZ": lambda text: lzma.compress(text.encode()),
+    "slurm-123.out": str.encode,
+    "log": str.encode,
+    "train_seed7.log.1": str.encode,
+}
+
+
+@pytest.mark.parametrize("name", STORED)
+def test_a_log_is_read_however_it_is_stored(folder, name):
+    path = folder / "train_seed7.log"
+    text = path.read_text()
+    path.unlink()
+    (folder / name).write_bytes(STORED[name](text.replace("\n", "\r\n") if "16" in name else text))
+    found = record.check(folder)
+    assert not found.findings
+    assert name in found.claimed
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("train_seed7.log.gz", gzip.compress(b"x" * 1000)[:-12], "ends early"),
+        ("train_seed7.log.zip", b"PK\3\4\0\0", "no text, not read"),
+        ("train_seed7.log", "a\nb".encode("utf-16-le"), "no text, not read"),
+        ("bomb.log.gz", gzip.compress(bytes(record.MOST_BYTES + 2048)), "more than 67,108,864 bytes, unpacked"),
+    ],
+)
+def test_what_cannot_be_read_is_named_as_what_it_is(folder, name, content, words):
+    (folder / name).write_bytes(content)
+    assert any(note.startswith(name) and words in note for note in record.check(folder).notes)
+
+
+def test_a_failed_run_that_nobody_claims_is_a_note(folder):
+    write_log(folder, 1000, 1.3, CODE)
+    append(folder, 1000, "final_ttt val_loss:nan val_bpb:nan")
+    found = record.check(folder)
+    assert not found.findings
+    assert "train_seed1000.log: not claimed; it ends with final_ttt val_loss:nan" in " ".join(found.notes)
+
+
+def test_several_folders_are_checked_in_one_go(folder):
+    other = shutil.copytree(folder, folder.with_name("other"))
+    command = [sys.executable, "-m", "preflight", "record"]
+    done = subprocess.run([*command, folder, other], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("holds") == 2
+    (other / "README.md").unlink()
+    done = subprocess.run([*command, folder, other, "--json"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(one["folder"], one["passed"]) for one in told] == [(folder.name, True), ("other", False)]
+    done = subprocess.run([*command, folder, folder / "none"], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2
