@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from data.__main__ import app as data_app
 from experiments.cli import app as experiments_app
-from preflight.__main__ import check_record
+from preflight.__main__ import check_records
 from preflight.__main__ import main as check_tree
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +46,7 @@ def helps() -> Iterator[tuple[str, str]]:
     yield "./loop.sh", loop.stdout
     yield from _commands("python -m experiments", experiments_app)
     yield from _single("python -m preflight", check_tree)
-    yield from _single("python -m preflight record", check_record)
+    yield from _single("python -m preflight record", check_records)
     yield from _commands("python -m data", data_app)
 
 

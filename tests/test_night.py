@@ -177,7 +177,7 @@ def test_control_c_books_the_running_trial_and_stops(night):
     process = night.start()
     night.until(process, "trial 0001  measure")
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to loop.sh and everything in its group
-    assert process.wait() == 0
+    assert process.wait() == 130
     assert [(row.title, row.state) for row in night.rows()][1:] == [("idea 0", State.STOPPED)]
     assert "goes on" in night.screen()
     night.check_nothing_is_left()
@@ -192,7 +192,7 @@ def test_kill_is_control_c(night, words):
     process = night.start()
     night.until(process, "trial 0001  measure")
     os.kill(process.pid if words == "loop.sh" else night.processes(words)[0], signal.SIGTERM)
-    assert process.wait() == 0
+    assert process.wait() == 130
     assert [row.state for row in night.rows()][1:] == [State.STOPPED]
     night.check_nothing_is_left()
 
