@@ -162,8 +162,11 @@ def test_a_terminal_that_is_no_utf_8_shows_escapes_and_ends_nothing(bench, tmp_p
         assert b"Error" not in done.stderr
 
 
-def test_modules_are_found_without_the_current_folder(bench):
-    done = experiments(bench.workspace.root, "status", "--run", "night", PYTHONSAFEPATH="1")
+@pytest.mark.parametrize(
+    "program", [["-m", "experiments"], ["-m", "preflight"], ["-m", "data"], [f"{ROOT}/generate_next.py"]]
+)
+def test_modules_are_found_without_the_current_folder(tmp_path, program):
+    done = python(*program, "--help", cwd=tmp_path, PYTHONSAFEPATH="1", PYTHONPATH="")
     assert done.returncode == 0, done.stderr
 
 
