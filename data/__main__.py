@@ -60,7 +60,7 @@ def prepare(
 @app.command()
 def tokenize(
     source: Annotated[
-        Path, typer.Argument(help="a folder of .txt, .md, .rst and .jsonl files, also .gz .bz2 .xz .zst")
+        Path, typer.Argument(help="a folder of .txt, .md, .rst and .jsonl files, also .gz .bz2 .xz .zst, or one")
     ],
     out: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/text"),
     tokenizer: Annotated[Path | None, typer.Option(help="a SentencePiece model; default: one is trained")] = None,

@@ -93,12 +93,12 @@ def read(folder: Path) -> Documents:
 
 
 def survey(folder: Path) -> Reading:
-    """Read all of a folder and say what became of it; links are not followed. Raises DataError if there is no text."""
-    if not folder.is_dir():
-        raise DataError(f"{folder}: expected a folder of text, found {'a file' if folder.exists() else 'nothing'}")
+    """Read a folder, or one file, and say what became of it; links are not followed. Raises DataError without text."""
+    if not folder.exists():
+        raise DataError(f"{folder}: expected a folder of text, or one file, found nothing")
     reading = Reading(folder)
-    for path in _files(reading):
-        name = shown(path.relative_to(folder))
+    for path in _files(reading) if folder.is_dir() else [folder]:
+        name = shown(path.relative_to(folder if folder.is_dir() else folder.parent))
         try:
             kind, packed = _kind(path)
             raw = path.read_bytes()

@@ -1,17 +1,15 @@
 """Every call of an LLM as a row: reserved at its worst case before it is sent, settled at its real cost after."""
 
-import fcntl
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from enum import StrEnum
 from itertools import pairwise
 from math import inf
-from pathlib import Path
-from typing import TextIO
 
 from data.state import State
 from experiments.ledger import Ledger, Row, now
+from experiments.lock import take
 from experiments.prices import LIFE_MINUTES, Tokens
 from experiments.proposal import part_of
 
@@ -154,20 +152,9 @@ class Calls:
                 yield proposal
 
 
-def hold(folder: Path) -> TextIO | None:
-    """The proposer's lock of a run, until it is closed or the process ends; None while somebody else has it."""
-    lock = (folder / LOCK).open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock
-
-
 def settle_lost(ledger: Ledger) -> int:
     """After a crash: book what nobody has under way any more; returns how many calls that were."""
-    lock = hold(ledger.path.parent)
+    lock = take(ledger.path.with_name(LOCK))
     if lock is None:
         return 0  # somebody is asking at this moment, and settles it
     with lock:

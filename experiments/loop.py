@@ -1,21 +1,17 @@
 """The loop: open or resume a run, measure the baseline, then propose and try until told to stop."""
 
 import contextlib
-import fcntl
-import os
 import sqlite3
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TextIO
 
 from data.corpus import Corpus
 from data.errors import CaddieError, MachineError, NeedsPerson, NoProposal, SandboxError
 from data.state import State
 from experiments import calls, runners, spending, standing, stop
+from experiments import lock as locks
 from experiments.asking import PROPOSER_FOLDER, Asker
 from experiments.baseline import baseline, budget
 from experiments.bench import WORK, Bench
@@ -58,7 +54,10 @@ def open_bench(
         standing.require_room(workspace)
     folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
-        lock = held.enter_context(locked(folder, run))
+        if (lock := locks.take(folder / "lock")) is None:
+            holder = locks.holder(folder / "lock")
+            raise CaddieError(f"run {run} is being worked on by {holder}; stop that or choose another --run")
+        held.enter_context(lock)
         ledger = Ledger(folder / "ledger.sqlite")
         held.callback(ledger.close)
         if (known := ledger.fact("profile") or profile) != profile:
@@ -77,22 +76,6 @@ def open_bench(
         held.pop_all()  # until the bench is closed
     tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, runners.runner("local")
     return Bench(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce)
-
-
-def locked(folder: Path, run: str) -> TextIO:
-    """The lock of a run, which says who holds it; raises CaddieError if that is somebody else."""
-    lock = (folder / "lock").open("a+", encoding="utf-8")  # held until this process ends, however it ends
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        holder = one_line(lock.read(300).strip()) or "a process that has not said which"
-        lock.close()
-        raise CaddieError(f"run {run} is being worked on by {holder}; stop that or choose another --run") from error
-    lock.truncate(0)
-    command = " ".join(sys.argv[1:2])
-    print(f"pid {os.getpid()} ({command or 'python'}), since {datetime.now():%Y-%m-%d %H:%M:%S}", file=lock, flush=True)
-    return lock
 
 
 def recover(bench: Bench) -> list[Row]:

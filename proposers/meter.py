@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import TextIO
 
 from data.errors import NeedsPerson, NoProposal, ProposerFailed
-from experiments.calls import Calls, Outcome, hold
+from experiments.calls import LOCK, Calls, Outcome
 from experiments.ledger import Ledger
+from experiments.lock import holder, take
 from experiments.prices import PRICES_DATE, Price, Tokens, price_of
 from experiments.spending import machine_dollars
 from experiments.tiers import Profile
@@ -32,9 +33,9 @@ class Meter:
                 f"--budget-usd {budget_usd:g}: no price of {model} in the table of {PRICES_DATE}; "
                 "add it to experiments/prices.py, or run without a budget"
             )
-        lock = hold(path.parent)
-        if lock is None:
-            raise ProposerFailed(f"another generate_next.py is asking for run {path.parent.name}; wait for it to end")
+        if (lock := take(path.with_name(LOCK))) is None:
+            other = holder(path.with_name(LOCK))
+            raise ProposerFailed(f"{other} is asking for run {path.parent.name}; wait for it to end")
         ledger = Ledger(path)
         calls = Calls(ledger)
         calls.settle_lost()

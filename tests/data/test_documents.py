@@ -180,6 +180,17 @@ def test_one_big_file_is_cut(tmp_path, joint):
     assert any("cut into pieces" in reason for reason in notes(tmp_path, MENDED))
 
 
+def test_one_file_is_as_good_as_a_folder(tmp_path):
+    for name in ("big.txt", "big", "big.md.gz"):
+        raw = "\n".join(prose(number) for number in range(200)).encode()
+        (tmp_path / name).write_bytes(packed(raw, ".gz" if name.endswith(".gz") else ""))
+        assert all(split_documents(survey(tmp_path / name).documents).values())
+    (tmp_path / "a.jsonl").write_text(lines(*(prose(number) for number in range(30))))
+    assert len(documents.read(tmp_path / "a.jsonl")) == 30
+    with pytest.raises(DataError, match="found nothing"):
+        documents.read(tmp_path / "none")
+
+
 def test_line_ends_are_one(tmp_path):
     assert decoded(b"a\r\nb\rc\n")[0] == "a\nb\nc\n"
 
