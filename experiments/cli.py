@@ -45,6 +45,7 @@ from experiments.push import Pusher
 from experiments.runs import Name, Root, open_ledger, profile_of
 from experiments.tiers import PROFILES
 from experiments.toggle_cli import toggles
+from experiments.workspace import SHALLOW
 from preflight.sandbox import process_tree
 from preflight.text import one_line
 
@@ -87,6 +88,8 @@ def run(
             f"run {name}: profile {profile}, about {bench.tier.expected_minutes:g} minutes a measurement, "
             f"sandbox level {bench.level}, corpus {bench.corpus.manifest.source}"
         )
+        if push and bench.workspace.is_shallow():
+            raise CaddieError(f"--push: {SHALLOW}")
         if not bench.workspace.is_clean():
             progress.say("base/ has changes that are not committed; the run uses the committed tree", "yellow")
         arguments = ["--joint"] if joint else []

@@ -27,7 +27,7 @@ from preflight.sandbox.isolation import available_levels
 from preflight.text import one_line
 
 FAILURES_IN_A_ROW = 3
-MISREAD_IN_A_ROW = 10
+MISREAD_IN_A_ROW = 5
 UNSAFE = "unsafe"  # a fact of a run whose person said so
 
 

@@ -20,6 +20,7 @@ Class = Literal[
 ]
 TAG = "[A-Z][0-9]{1,2}"  # of a lever in proposers/prompts/ideas.md
 SEARCH, MERGE = "search", "merge"  # who may have made a proposal, beside models and programs
+REFUSED = "refused"  # in what stands for a proposal where there is none: why
 UNREADABLE = "unreadable proposal"
 TEXT_BYTES = 400_000  # of a proposal as JSON
 

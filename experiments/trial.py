@@ -14,7 +14,18 @@ from experiments.incumbent import disown, refresh
 from experiments.job import Budget
 from experiments.ledger import Row
 from experiments.measurement import Entry
-from experiments.proposal import MERGE, TEXT_BYTES, Proposal, apply, changed_lines, is_no_op, net_code_lines, title_of
+from experiments.proposal import (
+    MERGE,
+    REFUSED,
+    TEXT_BYTES,
+    Proposal,
+    apply,
+    changed_lines,
+    is_no_op,
+    net_code_lines,
+    part_of,
+    title_of,
+)
 from experiments.replicates import generation
 from experiments.settle import settle, settle_lost, settle_refused
 from experiments.tiers import CONTROL_EVERY
@@ -44,7 +55,7 @@ def run_trial(bench: Bench, text: str, budget: Budget, under_way: Callable[[], N
         )
     except ProposalError as error:
         number = bench.intent(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, TEXT_BYTES))
-        return settle(bench, number, None, error.verdict, detail=str(error))
+        return settle(bench, number, None, error.verdict, detail=str(part_of(text, REFUSED) or error))
     title = one_line(proposal.title)
     tree: str | None = None
     try:

@@ -36,6 +36,7 @@ PLAIN = ("-p", "--no-ext-diff", "--no-textconv", "--no-color", "--src-prefix=a/"
 OURS = ("-c", f"core.hooksPath={os.devnull}", "-c", "commit.gpgSign=false", "-c", "gc.auto=0")
 
 
+SHALLOW = "this clone is shallow, and no remote takes its commits; git fetch --unshallow"
 # Of git's own variables: how to reach and to trust a remote, whose settings hold, and who a person is
 PASSED = (
     *("GIT_SSH", "GIT_ASKPASS", "GIT_TERMINAL_PROMPT", "GIT_SSL", "GIT_PROXY", "GIT_HTTP", "GIT_CURL", "GIT_TRACE"),
@@ -133,7 +134,7 @@ class Workspace:
     def unreachable(self, remote: str) -> str:
         """Why a remote would not take what this run pushes; empty if it would. Sends nothing."""
         if self.is_shallow():
-            return "this clone is shallow, and no remote takes its commits; git fetch --unshallow"
+            return SHALLOW
         try:
             target = f"HEAD:refs/caddie/{self.run}/doctor"
             self._transfer("push", "--quiet", "--dry-run", "--end-of-options", remote, target)

@@ -5,8 +5,7 @@ import json
 from data.errors import ProposalError
 from data.state import State
 from experiments.gate import gates
-from experiments.proposal import Proposal
-from preflight.text import one_line
+from experiments.proposal import REFUSED, Proposal
 from proposers import Proposer, render
 from proposers.context import Context
 from proposers.notes import note
@@ -82,7 +81,7 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
         except ProposalError as error:
             refused = error
     if not text:
-        return json.dumps({"title": one_line(f"No answer that can be read: {refused}")})
+        return json.dumps({"title": "no answer that can be read", REFUSED: str(refused)})
     try:
         found = json_object(text)
     except ProposalError:

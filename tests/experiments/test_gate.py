@@ -117,7 +117,7 @@ def test_nothing_but_mistakes_of_form_ends_the_run_for_a_person(bench, tmp_path)
     bench.close()
     done = run(bench.workspace.root, script, 1)
     assert done.returncode == 2
-    assert "10 proposals in a row could not be read or applied, the last: edit 1" in done.stdout
+    assert f"{MISREAD_IN_A_ROW} proposals in a row could not be read or applied, the last: edit 1" in done.stdout
     assert len(gather(bench.workspace.root, "night").rows) == 1 + MISREAD_IN_A_ROW
     assert not git(bench.workspace.root, "status", "--porcelain")
 

@@ -226,6 +226,9 @@ def test_a_shallow_clone_cannot_be_pushed_and_says_so(repo, tmp_path):
     push = str(tmp_path / "backup.git")
     line = lines(tmp_path / "shallow", push=push)["push"]
     assert (line.state, line.type_this) == (BAD, "git fetch --unshallow")
+    shutil.copytree(repo / "shards", tmp_path / "shallow" / "shards", symlinks=True)
+    done = experiments(tmp_path / "shallow", "run", "--run", "night", "--profile", "tiny", "--push", push)
+    assert (done.returncode, done.stdout.count("git fetch --unshallow")) == (2, 1)
     git(tmp_path / "shallow", "fetch", "--quiet", "--unshallow")
     assert lines(tmp_path / "shallow", push=push)["push"].state == GOOD
     assert git(tmp_path / "backup.git", "for-each-ref") == "", "doctor sends nothing"
