@@ -20,7 +20,8 @@ from data.shards import write_shard
 HELD_OUT = {"validation": 0.05, "dev": 0.05}  # shares of the text, by whole documents
 SHARD_TOKENS = 100_000_000  # as the challenge cuts its stream
 MOST_PIECES = 1 << 16
-UNKNOWN_SHARE = 0.001  # of all tokens: what the tokenizer cannot write counts no bytes and would flatter every score
+# Of all tokens, and of all bytes: what the tokenizer cannot write counts no bytes and would flatter every score
+UNKNOWN_SHARE = 0.001
 
 Documents = dict[str, str]  # name -> text
 
@@ -65,25 +66,34 @@ def write_corpus(
     path = folder / "tokenizer.model"
     path.write_bytes(tokenizer)
     table, model = ByteTable.from_tokenizer(path), load_tokenizer(path)
-    tokens, text_bytes, unknown = {}, {}, 0
+    tokens, text_bytes, unknown, unknown_bytes = {}, {}, 0, 0
     for split, names in split_documents(documents).items():
         (folder / split).mkdir()
         kind = "train" if split == "train" else "val"
         stream: list[int] = []
         for name in names:  # BOS before each document, no EOS: the challenge's stream
-            stream += [model.bos_id(), *model.encode(documents[name])]
+            encoded = model.encode(documents[name])
+            stream += [model.bos_id(), *encoded]
+            if lost := encoded.count(model.unk_id()):
+                unknown, unknown_bytes = unknown + lost, unknown_bytes + _lost_bytes(model, documents[name])
         values = np.array(stream, dtype=np.uint16)
-        unknown += int((values == model.unk_id()).sum())
         for number, start in enumerate(range(0, len(values), SHARD_TOKENS)):
             shard = values[start : start + SHARD_TOKENS]
             write_shard(folder / split / f"fineweb_{kind}_{number:06d}.bin", shard)
         tokens[split] = len(values)
         text_bytes[split] = int(table.target_bytes(values).sum())
-    if unknown > UNKNOWN_SHARE * sum(tokens.values()):
-        share = f"{unknown:,} of {sum(tokens.values()):,} tokens are unknown to it"
+    counted = sum(text_bytes.values())
+    if unknown > UNKNOWN_SHARE * sum(tokens.values()) or unknown_bytes > UNKNOWN_SHARE * counted:
+        share = f"{unknown:,} of {sum(tokens.values()):,} tokens, {unknown_bytes:,} bytes of text, are unknown to it"
         raise DataError(f"tokenizer: {share}, expected at most {UNKNOWN_SHARE:.1%}; one with byte fallback has none")
     sha256 = {str(path.relative_to(folder)): file_sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     write_manifest(folder, Manifest(variant, source, table.vocab_size, tokens, text_bytes, sha256, readable, unknown))
+
+
+def _lost_bytes(model: sentencepiece.SentencePieceProcessor, text: str) -> int:
+    """Bytes of a text that stand behind unknown tokens: one token may be a whole run of them."""
+    pieces = zip(model.encode(text, out_type=str), model.encode(text), strict=True)
+    return sum(len(piece.encode()) for piece, token in pieces if token == model.unk_id())
 
 
 def load_tokenizer(path: Path) -> sentencepiece.SentencePieceProcessor:

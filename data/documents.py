@@ -115,11 +115,14 @@ def survey(folder: Path) -> Reading:
         found = _lines(reading, name, text) if kind in JSONL else [(name, text)]
         for place, document in found:
             if document.strip():
+                while place in reading.documents:  # two names that look the same once they are printed
+                    place += "'"
                 reading.documents[place] = document
             else:
                 reading.note(SKIPPED, "without text", place)
-    _cut(reading)
     _leave_out_repeats(reading)
+    _cut(reading)
+    _leave_out_repeats(reading)  # of the pieces
     if not reading.documents and not reading.refused:
         kinds = ", ".join(sorted(TEXT | JSONL))
         raise DataError(f"{folder}: expected files {kinds}, also compressed, found none with text")
@@ -183,7 +186,7 @@ PACKED: dict[str, Callable[[], Stream]] = {
     ".gz": lambda: zlib.decompressobj(wbits=16 + zlib.MAX_WBITS),
     ".bz2": bz2.BZ2Decompressor,
     ".xz": lzma.LZMADecompressor,
-    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(),  # as `zstd --long=31` needs
 }
 
 
@@ -207,6 +210,8 @@ def unpacked(raw: bytes, packed: str, most_bytes: float = float("inf")) -> bytes
         if not stream.eof:  # zstandard's own readers pass over this
             raise Unreadable(f"a {packed} file that ends early; fetch it again")
         at, whole = min(at, len(raw)) - len(stream.unused_data), True
+        while raw[at : at + 1] == b"\0":  # tapes and disks pad
+            at += 1
     return b"".join(parts)
 
 

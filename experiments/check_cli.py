@@ -11,6 +11,7 @@ from experiments.gate import gates
 from experiments.ledger import Ledger
 from experiments.proposal import Proposal
 from experiments.runs import Name, Root, ledger_path
+from experiments.standing import is_begun
 from experiments.workspace import Workspace
 from preflight.text import one_line
 
@@ -31,7 +32,7 @@ def command(proposal: Path, name: Name = "demo", root: Root = Path()) -> None:
     if not isinstance(found, dict):
         raise CaddieError(f"{proposal}: expected one JSON object, found {type(found).__name__}")
     rows, incumbent, against, parent = [], None, "HEAD", workspace.head()
-    if path.exists():
+    if is_begun(path):
         ledger = Ledger(path)
         rows, incumbent = ledger.rows(), ledger.incumbent()
         against, parent = f"the incumbent of run {name}", workspace.best()

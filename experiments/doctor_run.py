@@ -16,8 +16,7 @@ def repository(order: Order) -> Iterator[Line]:
         workspace = Workspace(order.root, order.run)
         head = workspace.head()
     except WorkspaceError as error:  # its last part is what helps
-        found, _, mend = str(error).rpartition("; ")
-        yield Line("repository", BAD, one_line(found, 200), "one of your own, with a commit", mend)
+        yield _in_the_way("repository", error, "one of your own, with a commit")
         return
     clean = workspace.is_clean()
     found = f"commit {head[:10]}" + ("" if clean else ", base/ has changes that are not committed")
@@ -50,9 +49,14 @@ def _run(order: Order, workspace: Workspace) -> Line:
         ledger.close()
         standing.require_known_best(workspace, rows)
     except CaddieError as error:
-        found, _, mend = str(error).rpartition("; ")
-        return Line("run", BAD, one_line(found, 300), needed, mend)
+        return _in_the_way("run", error, needed)
     return Line("run", GOOD, f"{order.run}, goes on after {len(rows)} rows", needed)
+
+
+def _in_the_way(what: str, error: CaddieError, needed: str) -> Line:
+    """A message whose last part is what helps, if it has parts."""
+    found, _, mend = str(error).rpartition("; ")
+    return Line(what, BAD, one_line(found or mend, 300), needed, mend if found else "mend what the line names")
 
 
 def stop_file(order: Order) -> Iterator[Line]:

@@ -20,6 +20,7 @@ INVISIBLE: dict[str, Callable[[str], str]] = {  # what differs -> how it is made
     "non-breaking spaces": lambda text: "".join(" " if _is_odd_space(mark) else mark for mark in text),
     "zero-width characters": lambda text: "".join(mark for mark in text if not _has_no_width(mark)),
 }
+MOST_PLACES, MOST_LINES, MOST_COMPARED = 100, 5_000, 300  # looked at: a proposal must not cost the loop minutes
 SHOWN = 120  # characters of a line in a message
 
 
@@ -36,13 +37,15 @@ def places(text: str, search: str) -> list[Place]:
     """Every place of a search text, those that overlap too: exact ones, else those that look the same."""
     if exact := _starts(text, search):
         return [Place(start, start + len(search)) for start in exact]
-    seen, offsets = _plain(text)
+    seen, offsets = _plain(text + "\n")  # as if the last line ended too
     wanted = _plain(search + "\n")[0][:-1]  # what stands before the end of a search text stands before a line's end
     if not wanted.strip():
         return []
     found = []
     for start in _starts(seen, wanted):
-        place = Place(offsets[start], offsets[start + len(wanted) - 1] + 1)
+        if start and offsets[start - 1] == offsets[start]:  # within a tab
+            continue
+        place = Place(offsets[start], min(offsets[start + len(wanted) - 1] + 1, len(text)))
         found.append(Place(place.start, place.end, kinds(f"{search}\n", f"{text[place.start : place.end]}\n")))
     return found
 
@@ -84,7 +87,10 @@ def _kind(mine: str, theirs: str | None) -> str:
     if mine.strip() and not theirs.strip():
         return "an empty line that only the file has"
     if mine.strip() == theirs.strip():
-        return f"indentation of {_indent(mine)} spaces where the file has {_indent(theirs)}"
+        told = f"indentation of {_indent(mine)} spaces where the file has {_indent(theirs)}"
+        return (
+            told if _indent(mine) != _indent(theirs) and {*mine, *theirs} - {*mine.strip()} <= {" "} else "white space"
+        )
     return "another text"
 
 
@@ -94,11 +100,12 @@ def _indent(line: str) -> int:
 
 def _closest(wanted: list[str], lines: list[str]) -> tuple[int | None, int]:
     """The line of the file from which most lines agree with a search text, and how many do before one differs."""
-    bare, head = [line.strip() for line in lines], wanted[0].strip()
-    starts = [number for number, line in enumerate(bare) if line.endswith(head)]
+    bare, head = [line.strip() for line in lines[:MOST_LINES]], wanted[0].strip()
+    starts = [number for number, line in enumerate(bare) if line.endswith(head)][:MOST_PLACES]
     if not starts:
         near = difflib.get_close_matches(head, bare, n=1, cutoff=0.5)
         return (bare.index(near[0]), 0) if near else (None, 0)
+    wanted = wanted[:MOST_COMPARED]
     agreeing = {start: _agreeing(wanted, lines[start : start + len(wanted)]) for start in starts}
     best = max(starts, key=lambda start: agreeing[start])
     return best, agreeing[best]
@@ -116,8 +123,9 @@ def _agreeing(wanted: list[str], lines: list[str]) -> int:
 
 
 def _starts(text: str, search: str) -> list[int]:
-    found, at = [], text.find(search)
-    while at >= 0 and search:
+    found: list[int] = []
+    at = text.find(search)
+    while at >= 0 and search and len(found) < MOST_PLACES:
         found.append(at)
         at = text.find(search, at + 1)
     return found

@@ -84,6 +84,12 @@ def restore(root: Path, run: str, remote: str) -> int:
         raise WorkspaceError(f"{ref(run)}: expected a ledger mirror, found {reason}") from error
     finally:
         ledger.close()
+    for left in (
+        "ledger.sqlite-wal",
+        "ledger.sqlite-shm",
+    ):  # of the one that was lost: SQLite would take it for its own
+        if (folder / left).exists():
+            (folder / left).replace(folder / f"{left}.lost")
     partial.replace(folder / "ledger.sqlite")  # only now is the run here
     return len(rows)
 

@@ -53,7 +53,9 @@ def require_known_best(workspace: Workspace, rows: list[Row]) -> None:
     run, branches = workspace.run, workspace.trial_branches()
     best = workspace.resolve(f"refs/heads/experiments/{run}/best")
     known = {row.commit_id for row in rows} | {row.parent for row in rows}
-    known |= {branches.get(row.number) for row in rows if not row.state.finished}  # of a settlement that was cut off
+    known |= {
+        *branches.values()
+    }  # of a settlement that was cut off, or of a newer ledger: no result hangs on `best` alone
     if rows and best and best not in known:
         raise CaddieError(
             f"experiments/{run}/best is at {best[:10]}, which the ledger of run {run} does not know; bring its newer "

@@ -1,13 +1,12 @@
 """The file STOP: a person's word that a run shall end after the trial under way, obeyed once and then removed.
 
-An empty one is for whichever run sees it first; one that holds names of runs is for those alone.
+One that holds names of runs is for those alone; any other, empty or not, is for whichever run sees it first.
 """
 
-import contextlib
 from datetime import datetime
 from pathlib import Path
 
-from preflight.text import one_line
+from experiments.standing import NAME as NAME_OF_A_RUN
 
 NAME = "STOP"
 LONGEST_BYTES = 4096
@@ -22,11 +21,13 @@ def asked(file: Path, run: str) -> bool:
 def obeyed(file: Path, run: str) -> str:
     """Remove this run's name, and the file with the last one; returns what is to be said."""
     left = [name for name in _names(file) or [] if name != run]
-    with contextlib.suppress(FileNotFoundError):  # another run has obeyed it meanwhile
+    try:
         if left:
             file.write_text("\n".join(left) + "\n", encoding="utf-8")
         else:
-            file.unlink()
+            file.unlink(missing_ok=True)  # another run may have obeyed it meanwhile
+    except OSError as error:  # a folder, or one that may not be changed
+        return f"the file {file.name} asked run {run} to, and cannot be removed ({error.strerror}): rm -r {file.name}"
     return f"the file {file.name} asked run {run} to, and has been {'obeyed' if left else 'removed'}"
 
 
@@ -37,11 +38,11 @@ def left_over(file: Path) -> str:
 
 
 def _names(file: Path) -> list[str] | None:
-    """The runs that a file names; None where there is no file."""
+    """The runs below trials/ that a file names; None where there is no file."""
     try:
-        with file.open(encoding="utf-8", errors="replace") as words:
-            return [one_line(name, 80) for name in words.read(LONGEST_BYTES).split()]
+        words = file.read_bytes()[:LONGEST_BYTES].decode("utf-8", "replace").split()
     except FileNotFoundError:
         return None
     except OSError:  # a folder, or not readable: it is there, and that is its word
         return []
+    return [name for name in words if NAME_OF_A_RUN.fullmatch(name) and (file.parent / "trials" / name).is_dir()]

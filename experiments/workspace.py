@@ -11,6 +11,7 @@ hooks and signing are off for our own commands, and only refs of this run move.
 
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -74,7 +75,7 @@ class Workspace:
             raise WorkspaceError("git is missing; apt-get install git") from error
         except WorkspaceError as error:
             if "dubious ownership" in str(error):
-                mend = f"git config --global --add safe.directory {root.resolve()}"
+                mend = f"git config --global --add safe.directory {shlex.quote(str(root.resolve()))}"
                 raise WorkspaceError(f"{root}: belongs to another user, so git does not read it; {mend}") from error
             if "not a git repository" in str(error):
                 mend = "git init && git add -A && git commit -m start"
@@ -135,6 +136,9 @@ class Workspace:
         """Why a remote would not take what this run pushes; empty if it would. Sends nothing."""
         if self.is_shallow():
             return SHALLOW
+        stores = [Path(remote, name) for name in ("objects", ".git/objects")]
+        if any(store.is_dir() and not os.access(store, os.W_OK) for store in stores):
+            return f"{remote} can be read and not written"
         try:
             target = f"HEAD:refs/caddie/{self.run}/doctor"
             self._transfer("push", "--quiet", "--dry-run", "--end-of-options", remote, target)

@@ -10,17 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 F, N = r"(-?\d+(?:\.\d+)?(?:e-?\d+)?)", r"(\d+)"
-# What stands before a line: a Unix time, a date and time, a level, a rank of torchrun or srun, a container's name
+# What stands before a line: times, levels, tags in brackets, a rank of torchrun or srun, a container's or worker's name
 STAMP = re.compile(
-    r"^(?:\d{9,}(?:\.\d+)? |\[?\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?[ :-]*"
-    r"|\[?(?:INFO|DEBUG|WARNING)\]?[ :-]+|\[?(?:default|rank)_?\d{1,4}\]?: ?|\d{1,4}: |[\w.-]{1,40} +\| )+"
+    r"^(?:\d{9,}(?:\.\d+)? |\[?\d{4}[-/]\d\d[-/]\d\d[ T]\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?\]?[ |:-]*"
+    r"|\d\d:\d\d:\d\d(?:[.,]\d+)? |(?:\[[\w ,.:/-]{1,40}\])+[ :-]*|(?:INFO|DEBUG|WARNING)(?::[\w.]{1,40}:|[ |:-]+)"
+    r"|(?:default|rank)_?\d{1,4}: ?|\d{1,4}: |wandb: |\([^()]{1,60}\bpid=\d+[^()]{0,40}\) |[\w.-]{1,40} +\| )+"
 )
 COLOURS = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07]*\x07")
 LONGEST_LINE = 600  # of one that says something; code that is quoted may be longer
 
 FINAL = re.compile(rf"(?P<tag>(?:final|quantized|legal_ttt)\w*)(?: stride:\d+)? val_loss: ?{F} val_bpb: ?{F}(?: .*)?")
 NOT_FINITE = re.compile(
-    r"(final|quantized|legal_ttt|ttt_sliding:done)\w* .*\bval_bpb[:=] ?[-+]?(nan|inf)\b", re.IGNORECASE
+    r"(final|quantized|legal_ttt|ttt_sliding:done)\w* .*\bval_bpb[:=] ?[-+]?(nan|inf|infinity)\b", re.IGNORECASE
 )
 SLIDING_TTT = re.compile(rf"(?P<tag>ttt_sliding):done val_loss={F} val_bpb={F} elapsed={F}s")
 TIME = re.compile(r"\b(?:eval_)?time: ?(\d+)ms")

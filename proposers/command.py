@@ -28,14 +28,17 @@ from proposers.reply import json_object, last_titled
 LIMITS = Limits(wall_seconds=600, cpu_seconds=1800, memory_bytes=16 << 30, processes=512, threads=8192)
 CONTEXT_NAME = "context.json"
 LOG = "proposer.log"  # below the run: the words of the last program that failed
-LAST_WORDS = 2000  # characters
+LAST_LINES = 3  # of a program that ended itself, in which it says why
 GAVE_UP = range(1, 126)  # exit statuses of a program that ended itself, at its turn limit, say
 # As Claude Code 2.1 and Codex 0.171 say it, and most programs: nothing that waiting would mend
 FOR_A_PERSON = re.compile(
-    r"api[ _-]?key|unauthori[sz]ed|authenticat|credential|\b40[13]\b|/login|log(ged)? ?(in|out)\b|credit balance"
-    r"|billing|payment|quota|usage limit|model\b.{0,80}\b(not (exist|found|supported)|no access)|command not found",
+    r"(invalid|incorrect|missing|no|expired) .{0,20}api[ _-]?key"
+    r"|api[ _-]?key.{0,30}(invalid|missing|expired|not set|required)"
+    r"|unauthori[sz]ed|authentication(_error| failed| required)|/login\b|not logged in|credit balance|billing"
+    r"|quota exceeded|exceeded.{0,30}quota|insufficient_quota|usage limit|command not found"
+    r"|model\b.{0,80}\b(may not exist|does not exist|not_found_error|not supported)",
     re.IGNORECASE,
-)
+)  # fmt: skip
 COMMAND_MISSING = re.compile(r"exit status 12[67]\b")  # of a shell: cannot be run, is not there
 
 
@@ -87,12 +90,13 @@ class Command:
         try:
             outcome = run(job)
             tree = edited(job.out, self.tree)
-            if not outcome.reason and outcome.status in GAVE_UP and tree != self.tree:
+            if not outcome.reason and outcome.status in GAVE_UP and tree != context.tree:
                 note(f"the program ended with status {outcome.status} after its edits, which stand: {tail(job.log)}")
             else:
                 require(job, outcome, "command")
         except (Refused, SandboxError) as error:
-            raise failed(str(error), job.log, context.folder.parent / LOG) from error
+            ended_itself = not outcome.reason and outcome.status is not None
+            raise failed(str(error), job.log, context.folder.parent / LOG, ended_itself) from error
         self.tree = tree
         return self._answer(context, job.log.read_text(encoding="utf-8", errors="replace"), tree)
 
@@ -148,16 +152,17 @@ def edited(out: Path, before: Tree) -> Tree:
     return tree
 
 
-def failed(message: str, log: Path, kept: Path) -> ProposerFailed | NeedsPerson:
-    """What to raise for a program that failed, with its last words; its log is kept where the next start leaves it."""
-    words = ""
-    if log.exists():
-        shutil.copyfile(log, kept)
-        words = log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
-    if (last := tail(log) if words else "no output") not in message:
+def failed(message: str, log: Path, kept: Path, ended_itself: bool) -> ProposerFailed | NeedsPerson:
+    """What to raise for a program that failed, with its last words; its log is kept where the next start leaves it.
+
+    One that ended itself may have said that only a person can go on.
+    """
+    shutil.copyfile(log, kept)
+    if (last := tail(log)) not in message:
         message = f"{message}; its last words: {last}"
-    kind = NeedsPerson if FOR_A_PERSON.search(words) or COMMAND_MISSING.search(message) else ProposerFailed
-    return kind(f"{message} (all of them: {kept})")
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    asks = ended_itself and (FOR_A_PERSON.search("\n".join(lines[-LAST_LINES:])) or COMMAND_MISSING.search(message))
+    return (NeedsPerson if asks else ProposerFailed)(f"{message} (all of them: {kept})")
 
 
 def export(tree: Tree, folder: Path) -> None:

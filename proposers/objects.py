@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 OPENS = re.compile(r'\{\s*["}]')  # how an object begins; a dictionary of Python or a block of C does not
 KEYS = ('"title"', '"hypothesis"', '"edits"')  # of a proposal
+BLANKS = ("...", "…", "<")  # what a template has in place of a value
 MOST_CHARACTERS = 4 << 20  # of a text, its end: the answer comes last
 MOST_KEPT = 1000
 STRIDE = 1 << 12  # an error of the decoder counts the lines before it, so the text is cut off behind us
@@ -51,8 +52,12 @@ def objects(text: str) -> Objects:
             end = max(error.pos, at + 1)
             if end - at > longest:
                 longest, found.broken = end - at, _place(text, before + error.pos, error.msg)
-            if sum(rest.find(key, at, end) >= 0 for key in KEYS) > 1:
+            template = rest.startswith(BLANKS, error.pos)
+            if not template and sum(rest.find(key, at, end) >= 0 for key in KEYS) > 1:
                 found.proposal_broken = _place(text, before + error.pos, error.msg)
+        except ValueError as error:  # a number of more digits than Python reads
+            end = at + 1
+            found.broken = found.broken or _place(text, before + at, str(error))
         except RecursionError:
             end = at + sys.getrecursionlimit()  # a level is a character at least
             found.broken = found.broken or _place(text, before + at, "nested too deeply")

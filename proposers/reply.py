@@ -1,6 +1,7 @@
 """From a proposer's text to a proposal that applies and is new, or to a message the proposer can act on."""
 
 import json
+from collections.abc import Iterator
 
 from data.errors import ProposalError
 from data.state import State
@@ -9,9 +10,10 @@ from experiments.proposal import REFUSED, Proposal
 from proposers import Proposer, render
 from proposers.context import Context
 from proposers.notes import note
-from proposers.objects import objects
+from proposers.objects import Objects, objects
 
 REPAIRS = 2
+ECHOED = {"proposal_schema", "trials", "path"}  # of what a program was told, and of a single edit
 
 
 def read(text: str, context: Context) -> Proposal:
@@ -36,20 +38,11 @@ def json_object(text: str) -> dict[str, object]:
     found = objects(text)
     if found.proposal_broken:
         raise ProposalError(State.BAD_DIFF, f"expected JSON, got a proposal that breaks off at {found.proposal_broken}")
-    if not found.with_edits:  # an agent's log keeps an answer as a string
-        said = [words for value in found.outermost for words in value.values() if isinstance(words, str)]
-        quoted = (objects(words).with_edits for words in reversed(said) if '"edits"' in words)
-        found.with_edits = next((inside for inside in quoted if inside), found.with_edits)
     whole = [value for value in found.with_edits if value["edits"] and "title" in value]
-    others = (
-        [] if found.broken else [value for value in found.outermost if "path" not in value]
-    )  # edits of a broken one
-    for known in (
-        whole,
-        found.with_edits,
-        [value for value in found.outermost if {"title", "files"} & value.keys()],
-        others,
-    ):
+    quoted = next((inside.with_edits for inside in _quoted(found, '"edits"') if inside.with_edits), ())
+    asked = [value for value in found.outermost if "title" in value or isinstance(value.get("files"), list)]
+    others = [] if found.broken else [value for value in found.outermost if not ECHOED & value.keys()]
+    for known in (whole, found.with_edits, quoted, asked, others):
         if known:
             return known[-1]
     broken = f"one that breaks off at {found.broken}" if found.broken else "none"
@@ -58,8 +51,22 @@ def json_object(text: str) -> dict[str, object]:
 
 def last_titled(said: str) -> dict[str, object] | None:
     """The last JSON object with a title in a program's words; rows of the run, which it may repeat, are no answer."""
-    answers = (value for value in reversed(objects(said).outermost) if "title" in value and "number" not in value)
-    return next(answers, None)
+    found = objects(said)
+    for inside in (found, *_quoted(found, '"title"')):
+        if answers := [value for value in inside.outermost if "title" in value and "number" not in value]:
+            return answers[-1]
+    return None
+
+
+def _quoted(found: Objects, key: str) -> Iterator[Objects]:
+    """What strings of the objects hold, the last first: an agent's log keeps an answer as one, at any depth."""
+    left: list[object] = [value for value in found.outermost if not ECHOED & value.keys()]
+    while left:
+        value = left.pop()
+        if isinstance(value, str) and key in value:
+            yield objects(value)
+        elif isinstance(value, dict | list):
+            left += value.values() if isinstance(value, dict) else value
 
 
 def next_proposal(proposer: Proposer, context: Context) -> str:

@@ -126,6 +126,22 @@ def test_archives_are_read_whole_or_refused(folder, suffix):
             documents.read(folder)
 
 
+def test_archives_of_other_makers_are_read(folder):
+    """A window of 2 GiB, as `zstd --long=31` and the Reddit dumps have it; padding, as from tapes."""
+    raw = lines(prose(100)).encode()
+    long = zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(window_log=28))
+    (folder / "a.jsonl.zst").write_bytes(long.compress(raw + b"\n"))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(lines(prose(101)).encode()) + bytes(512))
+    (folder / "c.jsonl.xz").write_bytes(lzma.compress(lines(prose(102)).encode()) + bytes(4))
+    assert len(documents.read(folder)) == 43
+
+
+def test_two_names_that_look_the_same_are_two_documents(folder):
+    (folder / os.fsdecode(b"\xff.txt")).write_text("one text")
+    (folder / "\\xff.txt").write_text("another text")
+    assert len(documents.read(folder)) == 42
+
+
 def test_all_that_is_not_read_is_said_with_a_count(folder):
     for name in ("a.png", "B.PNG", "README", ".hidden.txt", "archive.zip", "c.txt.lz4"):
         (folder / name).write_text("x")
@@ -165,6 +181,19 @@ def test_documents_that_repeat_stand_in_no_two_splits(folder):
     splits = split_documents(reading.documents)
     seen = [{reading.documents[name] for name in names} for names in splits.values()]
     assert sum(map(len, seen)) == len(set.union(*seen)) == 40
+
+
+def test_large_documents_that_repeat_stand_in_no_two_splits(tmp_path):
+    """Whatever their spaces: repeats go before anything is cut, and ten copies of one book are one book."""
+    book = "\n\n".join(prose(number) for number in range(300))
+    for copy in range(10):
+        (tmp_path / f"{copy}.txt").write_text(book.replace(" ", " " * (1 + copy % 3)))
+    reading = survey(tmp_path)
+    assert reading.repeats == 9
+    splits = split_documents(reading.documents)
+    words = [{" ".join(reading.documents[name].split()) for name in names} for names in splits.values()]
+    assert sum(map(len, words)) == len(set.union(*words))
+    assert "".join(reading.documents.values()) == (tmp_path / "0.txt").read_text()
 
 
 @pytest.mark.parametrize("joint", ["\n\n", "\n", " ", ""])
@@ -209,10 +238,17 @@ def trained(unknown_fallback=True, **settings):
     return model.getvalue()
 
 
+def test_a_run_of_unknown_characters_is_one_token_and_many_bytes(tmp_path):
+    texts = {f"{number}": prose(number) for number in range(600)}
+    texts["1"] += " " + "語" * 1000
+    with pytest.raises(DataError, match=r"1 of .* tokens, 3,000 bytes of text, are unknown"):
+        write_corpus(tmp_path, "bad", texts, trained(False, model_type="bpe"), "test", False)
+
+
 def test_a_tokenizer_that_cannot_write_the_text_is_refused(tmp_path):
     """Unknown characters count no bytes: every score of such a corpus would be too good."""
     texts = {f"{number}": prose(number) + " ñ" * 5 for number in range(60)}
-    with pytest.raises(DataError, match=r"tokens are unknown to it, expected at most 0.1%"):
+    with pytest.raises(DataError, match=r"are unknown to it, expected at most 0.1%"):
         write_corpus(tmp_path, "bad", texts, trained(False, model_type="bpe"), "test", False)
     few = {name: text.replace(" ñ", "", 5 if int(name) else 4) for name, text in texts.items()}
     (tmp_path / "few").mkdir()

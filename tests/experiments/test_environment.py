@@ -12,7 +12,7 @@ from messages_api import KEY
 from support import ROOT, git
 
 from data.errors import DataError, NeedsPerson
-from data.network import require_usable
+from data.network import require_usable, without_password
 from experiments import api_check, api_client, session
 from experiments.session import Session
 from experiments.workspace import Workspace
@@ -93,6 +93,39 @@ def test_proxies_of_any_spelling_leave_loopback_alone(api, monkeypatch, settings
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     assert api_check.problem(KEY, "") == ""
+
+
+@pytest.mark.parametrize("name", ["NO_PROXY", "no_proxy"])
+def test_what_a_person_leaves_out_of_a_proxy_stays_out(monkeypatch, name):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy:3128")
+    monkeypatch.setenv(name, "api.internal.example, 10.0.0.0/8,[fd00::1]")
+    require_usable()
+    expected = "api.internal.example,10.0.0.0/8,fd00::1,localhost,127.0.0.1,::1"
+    assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == expected
+    require_usable()
+    assert os.environ["no_proxy"].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("http://user:secret@proxy:3128", "http://…@proxy:3128"),
+        ("user:secret@proxy:31x28", "…@proxy:31x28"),
+        ("http://user:se/cret@proxy:3128", "http://…@proxy:3128"),
+        ("http://user:p@ss@proxy:1", "http://…@proxy:1"),
+        ("socks5h://proxy:1", "socks5h://proxy:1"),
+        ("/etc/ssl/ca.pem", "/etc/ssl/ca.pem"),
+    ],
+)
+def test_no_password_is_shown_however_it_is_written(monkeypatch, address, shown):
+    assert without_password(address) == shown
+    monkeypatch.setenv("HTTPS_PROXY", address)
+    problem = ""
+    try:
+        require_usable()
+    except DataError as error:
+        problem = str(error)
+    assert not any(secret in problem for secret in ("secret", "se/cret", "'se'", "p@ss"))
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,64 @@ def test_places_are_those_of_a_slow_twin():
             assert all(text[place.start : place.end] == search for place in places(text, search))
 
 
+def looks(text):
+    """What a text looks like, by other means than the code under test."""
+    lines = text.replace("\r\n", "\n").replace("\u200b", "").replace("\u00a0", " ").split("\n")
+    return "\n".join([*(line.rstrip(" ") for line in lines[:-1]), lines[-1]])
+
+
+def test_invisible_places_are_those_of_a_slow_twin():
+    """Between its offsets the file looks like the search text; there are as many places as in what it looks like."""
+    draw = random.Random(2)
+    marks = ["a", "b", " ", "\n", "\u00a0", "\u200b", "\r\n"]
+    seen = 0
+    for _ in range(3000):
+        text = "".join(draw.choices(marks, k=30))
+        search = "".join(draw.choices(marks, k=draw.randrange(1, 6)))
+        if search in text or not looks(search + "\n").strip():
+            continue
+        wanted, shown = looks(search + "\n")[:-1], looks(text + "\n")
+        expected = sum(shown.startswith(wanted, at) for at in range(len(shown)))
+        found = places(text, search)
+        assert len(found) == expected, (text, search)
+        for place in found:
+            assert place.kinds
+            assert looks(text[place.start : place.end] + "\n").rstrip("\n") == wanted.rstrip("\n"), (text, search)
+        seen += bool(found)
+    assert seen > 100
+
+
+def test_no_place_begins_within_a_tab():
+    assert not places("\t\tb", " \tb")
+    assert [(place.start, place.end) for place in places("\t\tb", "    b")] == [(1, 3)]
+
+
+def test_a_last_line_without_its_end_is_matched():
+    tree = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2")}
+    assert apply(proposal("y = 2\n", "y = 3\n"), tree)["base/a.py"].text == "x = 1\ny = 3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "search"), [("x\n" * 60_000, "x\n" * 60_000 + "y"), ("a" * 80_000, "a" * 40_000 + "b")]
+)
+def test_what_is_looked_at_is_bounded(text, search, monkeypatch):
+    """A proposal must not cost the loop minutes: lines compared are counted, not timed."""
+    compared = 0
+    from experiments import matching
+
+    agreeing = matching._agreeing
+
+    def counted(wanted, lines):
+        nonlocal compared
+        compared += min(len(wanted), len(lines))
+        return agreeing(wanted, lines)
+
+    monkeypatch.setattr(matching, "_agreeing", counted)
+    assert difference(search, text)
+    assert compared <= matching.MOST_PLACES * matching.MOST_COMPARED
+    assert len(places(text, search[:-1])) <= matching.MOST_PLACES
+
+
 def test_base_keeps_its_line_ends_whatever_saved_a_file():
     made = apply(proposal(None, None, content="\ufeffx = 1\r\ny = 2\rz = 3\n"), TREE)
     assert made["base/a.py"].content == b"x = 1\ny = 2\nz = 3\n"

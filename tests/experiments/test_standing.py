@@ -10,7 +10,7 @@ import pytest
 from support import MORE_TEXT, ROOT, git, proposal
 
 from data.errors import CaddieError, WorkspaceError
-from experiments import mirror
+from experiments import mirror, stop
 from experiments.branches import finalize
 from experiments.checkout import Checkout
 from experiments.checkup import BAD, GOOD, Order
@@ -108,8 +108,13 @@ def test_the_mirror_in_git_brings_a_ledger_back(kept):
     emptied(kept)
     with pytest.raises(CaddieError, match=r"restore \. night` brings it back from its mirror in git"):
         start(kept)
+    (kept / "trials" / "night" / "ledger.sqlite-wal").write_bytes(b"of the one that was lost")
     assert mirror.restore(kept, "night", ".") == len(rows)
+    assert (kept / "trials" / "night" / "ledger.sqlite-wal.lost").read_bytes() == b"of the one that was lost"
     start(kept)
+    ledger = Ledger(kept / "trials" / "night" / "ledger.sqlite")
+    assert [row.val_bpb for row in ledger.rows()] == [row.val_bpb for row in rows]
+    ledger.close()
 
 
 def test_refs_move_only_from_where_they_were_read(kept):
@@ -236,11 +241,25 @@ def test_a_shallow_clone_cannot_be_pushed_and_says_so(repo, tmp_path):
 
 @needs_root
 def test_a_remote_that_can_be_read_and_not_written_is_red(repo, tmp_path):
-    """A clone over a read-only mount or without rights answers `ls-remote`, and takes no push."""
+    """A mount that is read-only answers `ls-remote` and a push that is not made."""
     git(tmp_path, "init", "--quiet", "--bare", "backup.git")
-    git(tmp_path / "backup.git", "config", "receive.denyCurrentBranch", "refuse")
-    (tmp_path / "backup.git" / "HEAD").unlink()
-    assert lines(repo, push=str(tmp_path / "backup.git"))["push"].state == BAD
+    place = str(tmp_path / "backup.git")
+    if subprocess.run(["mount", "--bind", "-o", "ro", place, place]).returncode:
+        pytest.skip("no mounts can be made here")
+    try:
+        assert git(repo, "ls-remote", place) == ""
+        line = lines(repo, push=place)["push"]
+    finally:
+        subprocess.run(["umount", place], check=True)
+    assert (line.state, "can be read and not written" in line.found) == (BAD, True)
+    assert lines(repo, push=place)["push"].state == GOOD
+
+
+def test_a_damaged_ledger_is_named_in_the_right_column(kept):
+    (kept / "trials" / "night" / "ledger.sqlite").write_bytes(b"no database at all" * 100)
+    line = lines(kept)["run"]
+    assert "file is not a database" in line.found
+    assert line.type_this == "mend what the line names"
 
 
 def test_a_repository_without_a_commit_names_the_command(tmp_path):
@@ -280,6 +299,8 @@ def test_a_lock_names_its_holder(bench):
 
 def test_a_forgotten_stop_is_red_and_ends_no_night(repo):
     root = repo
+    for name in ("night", "other"):
+        (root / "trials" / name).mkdir(parents=True)
     assert not list(stop_file(order(root)))
     (root / "STOP").write_text("other\n")
     assert not list(stop_file(order(root)))
@@ -296,9 +317,24 @@ def test_a_forgotten_stop_is_red_and_ends_no_night(repo):
     )
 
 
-def test_a_stop_names_its_runs_and_is_obeyed_once(tmp_path):
-    from experiments import stop
+@pytest.mark.parametrize("words", [b"", b"please", b"Mon Nov 30 14:00", "night".encode("utf-16"), b"../x", b"\xff\0"])
+def test_words_that_name_no_run_stop_whoever_sees_them(tmp_path, words):
+    (tmp_path / "trials" / "night").mkdir(parents=True)
+    (tmp_path / "STOP").write_bytes(words)
+    assert stop.asked(tmp_path / "STOP", "night")
+    stop.obeyed(tmp_path / "STOP", "night")
+    assert not (tmp_path / "STOP").exists()
 
+
+def test_a_stop_that_cannot_be_removed_says_so(tmp_path):
+    (tmp_path / "STOP" / "x").mkdir(parents=True)
+    assert stop.asked(tmp_path / "STOP", "night")
+    assert "cannot be removed (Is a directory): rm -r STOP" in stop.obeyed(tmp_path / "STOP", "night")
+
+
+def test_a_stop_names_its_runs_and_is_obeyed_once(tmp_path):
+    for name in ("night", "other"):
+        (tmp_path / "trials" / name).mkdir(parents=True)
     file = tmp_path / "STOP"
     assert not stop.asked(file, "night")
     file.write_text("night other")

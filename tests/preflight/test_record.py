@@ -215,6 +215,24 @@ WRONG = {
     ),
     "a seed's other score": (lambda folder: readme(folder, TABLE_OF.format("1.0995", "1.1010")), {"readme"}),
     "another mean": (lambda folder: readme(folder, TABLE_OF.format("1.1005", "1.0990")), {"readme"}),
+    "a bold headline": (lambda folder: readme(folder, "# fine\n\n**1.0000 BPB** (3 seeds)\n\n1.101\n"), {"readme"}),
+    "a heading with a score": (lambda folder: readme(folder, "## Score: 1.0000\n\n1.101\n"), {"readme"}),
+    "words before the number": (
+        lambda folder: readme(folder, "Mean val_bpb over 3 seeds: 1.0000\n\n1.101\n"),
+        {"readme"},
+    ),
+    "a table without sides": (
+        lambda folder: readme(folder, "1.101\n\nseed | val_bpb\n--- | ---\n42 | 1.0000\n"),
+        {"readme"},
+    ),
+    "linked seeds": (
+        lambda folder: readme(folder, "1.101\n\n| seed | bpb |\n|--|--|\n| [42](train_seed42.log) | 1.0000 |\n"),
+        {"readme"},
+    ),
+    "seeds in the second column": (
+        lambda folder: readme(folder, "1.101\n\n| Run | Seed | val_bpb |\n|--|--|--|\n| a | 42 | 1.0000 |\n"),
+        {"readme"},
+    ),
     "seeds across": (
         lambda folder: readme(folder, "1.1010\n\n| | 42 | seed 7 |\n|--|--|--|\n| val_bpb | 1.1005 | 1.0010 |\n"),
         {"readme"},
@@ -309,6 +327,10 @@ def test_links_are_not_followed(folder, tmp_path):
         "We had val_bpb 1.2 before.\n\n## Results\n\n- Pre-quant: val_bpb:1.0900\n- Exact: val_bpb:1.10100000\n",
         TABLE_OF.format("1.1005", "1.1010"),
         TABLE_OF.format("1.10", "1.101"),
+        "# From val_bpb: 1.2244 to val_bpb: 1.1010\n",
+        "# 1.2244 BPB baseline improved to 1.1010 BPB\n",
+        "# fine\n\n```sh\n# baseline gives val_bpb: 1.2244\n```\n\nmean val_bpb: 1.101\n",
+        "1.1010\n\n| # | what | bpb |\n|--|--|--|\n| 42 | a | 1.2 |\n\n| Layers | val_bpb |\n|--|--|\n| 7 | 1.3 |\n",
         "# fine\n\nScore: mean val_bpb (sliding) = 1.101\n\n| seed | steps |\n|--|--|\n| 42 | 1.5 |\n",
     ],
 )
@@ -319,6 +341,14 @@ def test_a_readme_may_round_and_tell_of_other_runs(folder, text):
 
 PREFIXES = (
     *("1776000000.5 ", "2026-04-01 12:00:00,123 ", "[2026-04-01T12:00:00Z] INFO: ", "2026-04-01 12:00:00 - INFO - "),
+    *(
+        "INFO:root:",
+        "2026-04-01 12:00:00 | INFO | ",
+        "[2026-04-01 12:00:00,123][train][INFO] - ",
+        "wandb: ",
+        "12:00:00 ",
+    ),
+    *("[12:00:01] ", "2026/04/01 12:00:00 ", "(main, pid=1) ", "(worker pid=123, ip=10.0.0.1) "),
     *("[rank0]: ", "[default0]:", "0: ", "trainer-1  | ", "\x1b[32m", "[rank0]: 2026-04-01 12:00:00.5 "),
 )
 
@@ -375,6 +405,13 @@ def test_a_failed_run_that_nobody_claims_is_a_note(folder):
     found = record.check(folder)
     assert not found.findings
     assert "train_seed1000.log: not claimed; it ends with final_ttt val_loss:nan" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize("unit", ["val_bpb (", "1.1", "[a](", "|", "| - ", "# ", "final_x val_bpb", "mean "])
+def test_a_readme_of_any_size_is_read(folder, unit):
+    """Lines that nobody reads are passed over: no pattern meets more than LONGEST_LINE characters."""
+    readme(folder, "mean val_bpb 1.1010\n" + unit * 300_000 + "\n" + (unit * 20 + "\n") * 5_000)
+    assert record.check(folder)
 
 
 def test_several_folders_are_checked_in_one_go(folder):

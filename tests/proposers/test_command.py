@@ -261,6 +261,7 @@ def test_edits_stand_when_the_program_ends_with_1(ask, capsys):
         ("API Error: 529 overloaded_error", ProposerFailed),
         ("stream disconnected before completion: Connection reset by peer", ProposerFailed),
         ("TypeError: cannot read properties of undefined", ProposerFailed),
+        ("The loss is logged in base/train.py, at step 401 of 2000 the tokenizer quota was not found", ProposerFailed),
     ],
 )
 def test_what_only_a_person_can_mend_is_one_clear_line(ask, tmp_path, words, kind):
@@ -269,6 +270,13 @@ def test_what_only_a_person_can_mend_is_one_clear_line(ask, tmp_path, words, kin
     assert type(caught.value) is kind
     assert words in str(caught.value)
     assert (tmp_path / "proposer.log").read_text().strip() == words, "the log that the message names outlives its job"
+
+
+def test_a_repair_that_gives_up_leaves_the_edits_before_it(ask):
+    """What was refused is refused once more, as a row: it is no failure of the machine."""
+    source = "open('base/a.py', 'w').write('x = 1\\ny = 2\\n# c\\n')\nsys.exit(1 if context['refused'] else 0)"
+    made = Proposal.parse(ask(source))
+    assert apply(made, TREE)["base/a.py"].content.endswith(b"# c\n")
 
 
 def test_an_agents_last_words_are_quoted_when_its_time_is_over(ask, monkeypatch):

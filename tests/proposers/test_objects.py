@@ -41,9 +41,32 @@ def test_the_last_proposal_is_found(text):
     assert json_object(text.replace("{}", ANSWER)) == GOOD
 
 
-def test_a_proposal_that_a_log_quotes_is_found():
-    said = json.dumps({"type": "result", "result": f"Here it is:\n```json\n{ANSWER}\n```"})
-    assert json_object(f'{{"type": "system"}}\n{said}\n{{"type": "end"}}') == GOOD
+@pytest.mark.parametrize(
+    "wrap", [lambda said: {"result": said}, lambda said: {"item": {"type": "message", "text": [said]}}]
+)
+def test_a_proposal_that_a_log_quotes_is_found(wrap):
+    """As `claude -p --output-format json` and `codex exec --json` print it."""
+    said = json.dumps({"type": "result", **wrap(f"Here it is:\n```json\n{ANSWER}\n```")})
+    log = f'{{"type": "system"}}\n{said}\n{{"type": "turn.completed", "usage": {{"tokens": 3}}}}'
+    assert json_object(log) == GOOD
+    assert last_titled(log) == GOOD
+
+
+@pytest.mark.parametrize("blank", ["[...]", "[…]", "<edits>"])
+def test_a_template_after_the_answer_breaks_nothing(blank):
+    template = f'{{"title": "...", "hypothesis": "...", "class": "...", "edits": {blank}}}'
+    assert json_object(f"{ANSWER}\nThis follows the format {template}.") == GOOD
+
+
+def test_a_number_that_python_does_not_read_costs_nothing():
+    assert json_object(f'{ANSWER}\n{{"n": {"1" * 5000}}}') == GOOD
+    assert last_titled(f'{{"n": {"1" * 5000}}}') is None
+
+
+def test_a_program_that_repeats_its_input_has_said_nothing():
+    told = json.dumps({"program": "p", "trials": [{"number": 1}], "files": {"base/a.py": ""}, "proposal_schema": {}})
+    with pytest.raises(ProposalError, match="got none"):
+        json_object(f"user\n{told}\n")
 
 
 def test_any_mixture_of_words_holds_its_last_proposal():
@@ -70,8 +93,8 @@ def test_any_mixture_of_words_holds_its_last_proposal():
     for _ in range(2000):
         before = "".join(draw.choices(words, k=draw.randrange(12)))
         text = f"{before}\n{ANSWER}\n{''.join(draw.choices(after, k=draw.randrange(8)))}"
-        found = objects(text).with_edits
-        assert GOOD in found, text
+        assert GOOD in objects(text).with_edits, text
+        assert json_object(text) == GOOD, text
 
 
 @pytest.mark.parametrize(
