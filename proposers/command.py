@@ -104,11 +104,14 @@ class Command:
         """What it printed, or what it edited under the title that it printed."""
         if tree == context.tree:
             try:
-                return json.dumps({**json_object(said), "by": "command"})
+                found, why = json_object(said), "one without edits"
             except ProposalError as error:
+                found, why = {}, str(error)
+            if not found.get("edits"):
                 words = one_line(said.strip()[-200:], 200)
-                message = f"the program changed nothing in base/ and printed no proposal ({error}); it ended: {words}"
-                raise ProposalError(State.BAD_DIFF, message) from error
+                message = f"the program changed nothing in base/ and printed no proposal ({why}); it ended: {words}"
+                raise ProposalError(State.BAD_DIFF, message)
+            return json.dumps({**found, "by": "command"})
         told = {**(last_titled(said) or {}), "by": "command"}
         edits = edits_between(context.tree, tree)
         files = sorted({edit["path"] for edit in edits})

@@ -238,6 +238,8 @@ def test_a_mode_or_line_ends_alone_are_no_edit(ask):
     message = ask(source)
     assert "the program changed nothing in base/ and printed no proposal" in message
     assert "it ended: Done." in message
+    titled = ask(f"print({json.dumps({'title': 'an idea', 'class': 'schedule'})!r})")
+    assert "printed no proposal (one without edits)" in titled
 
 
 def test_edits_stand_when_the_program_ends_with_1(ask, capsys):
