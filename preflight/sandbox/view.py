@@ -14,7 +14,7 @@ OUT, IN, WIRE, START = "/job/out", "/job/in", "/job/wire", "/job/start.py"
 MEMORY_FOLDERS = ("/tmp", "/dev/shm")
 STAYS_FOR_GPUS = ("driver", "devices")  # of /proc: the driver's version, and the numbers of its devices
 HOST_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/alternatives", "/etc/ld.so.cache")
-NAMES = ("localtime", "hosts", "nsswitch.conf", "resolv.conf", "ssl", "ca-certificates", "pki")
+NAMES = ("localtime", "hosts", "nsswitch.conf", "resolv.conf", "ssl", "ca-certificates", "pki", "bash.bashrc")
 HOST_FACTS = tuple(f"/etc/{name}" for name in NAMES)
 
 
