@@ -53,9 +53,8 @@ def require_known_best(workspace: Workspace, rows: list[Row]) -> None:
     run, branches = workspace.run, workspace.trial_branches()
     best = workspace.resolve(f"refs/heads/experiments/{run}/best")
     known = {row.commit_id for row in rows} | {row.parent for row in rows}
-    known |= {
-        *branches.values()
-    }  # of a settlement that was cut off, or of a newer ledger: no result hangs on `best` alone
+    # Of a settlement that was cut off, or of a newer ledger: no result hangs on `best` alone.
+    known |= {*branches.values()}
     if rows and best and best not in known:
         raise CaddieError(
             f"experiments/{run}/best is at {best[:10]}, which the ledger of run {run} does not know; bring its newer "

@@ -160,6 +160,8 @@ def failed(message: str, log: Path, kept: Path, ended_itself: bool) -> ProposerF
 
     One that ended itself may have said that only a person can go on.
     """
+    if not log.exists():  # its walls could not be put up
+        return ProposerFailed(message)
     shutil.copyfile(log, kept)
     if (last := tail(log)) not in message:
         message = f"{message}; its last words: {last}"
