@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -94,6 +95,7 @@ class Ledger:
             self.connection.execute("PRAGMA foreign_keys = ON")
             self.connection.execute(f"PRAGMA journal_mode = {journal_mode(path.parent)}")
             self.connection.execute("PRAGMA synchronous = FULL")  # what is settled survives a power cut
+            weakref.finalize(self, self.connection.close)  # for who forgets: Python 3.13 complains of an open database
             migrate(self.connection)
         except sqlite3.Error as error:
             raise LedgerError(f"{self.path}: expected a ledger, found {error}") from error

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from data.errors import CaddieError
@@ -24,14 +23,11 @@ def ledger_path(root: Path, run: str) -> Path:
 
 
 def open_ledger(root: Path, run: str) -> Ledger:
-    """A run's ledger, closed when the command ends; raises CaddieError if there is no such run."""
+    """A run's ledger; raises CaddieError if there is no such run."""
     path = ledger_path(root, run)
     if not path.exists():
         raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
-    ledger = Ledger(path)
-    if context := click.get_current_context(silent=True):
-        context.call_on_close(ledger.close)
-    return ledger
+    return Ledger(path)
 
 
 def profile_of(ledger: Ledger) -> Profile:
