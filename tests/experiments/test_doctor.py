@@ -75,7 +75,7 @@ def tools_but(folder: Path, *missing: str) -> str:
 
 @torch
 def test_a_fresh_clone_is_green(repo):
-    status, text = doctor(repo, "--trials", "30", "--script", "anything")
+    status, text = doctor(repo, "--trials", "30", "--effort", "high")
     assert status == 0, text
     assert all(line.startswith(("ok", "note", "      type")) for line in text.splitlines())
     assert not (repo / "trials" / "demo" / "doctor").exists()
@@ -267,3 +267,11 @@ def test_no_line_is_silent(order):
     assert {line.state for line in found} <= {GOOD, NOTE, BAD}
     assert all(line.found and line.needed for line in found)
     assert all(line.type_this for line in found if line.state == BAD)
+
+
+def test_what_a_proposer_is_given_is_there_before_the_night(order, tmp_path):
+    program = tuple(sys.executable.split())
+    asked = replace(order, proposer="command", command=program, show=(tmp_path / "none",), passed=("NO_SUCH",))
+    names = [line.found for line in examine(asked) if line.what == "its view"]
+    assert names == [f"no {tmp_path / 'none'}", "no NO_SUCH"]
+    assert lines(replace(order, script=tmp_path))["script"].state == BAD
