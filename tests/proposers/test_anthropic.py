@@ -1,6 +1,7 @@
 """The LLM proposer against the real SDK and a server that speaks the real protocol: no mock of either."""
 
 import json
+import os
 from typing import get_args, get_type_hints
 
 import anthropic
@@ -401,7 +402,7 @@ def test_another_process_that_asks_is_respected(api, model, asker, view):
     model.answers = [GOOD]
     run = view()
     held = Meter.open(run.ledger, run.profile, MODEL, None)
-    with pytest.raises(ProposerFailed, match="another generate_next"):
+    with pytest.raises(ProposerFailed, match=rf"pid {os.getpid()} .* is asking for run .*; wait for it to end"):
         next_proposal(asker(), run)
     held.close()
     next_proposal(asker(), run)
