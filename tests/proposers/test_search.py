@@ -186,7 +186,7 @@ def test_joint_moves_up_to_six_knobs_and_forecasts_bytes(tmp_path):
     root = tmp_path / "repo"
     subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(root)], check=True)
     workspace, ledger = Workspace(root, "night"), Ledger(root / "trials" / "night" / "ledger.sqlite")
-    workspace.set_best(workspace.head())
+    workspace.set_best(workspace.head(), None)
     ledger.set_fact("profile", "pocket")
     changed = set()
     for number in range(3):
