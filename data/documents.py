@@ -5,34 +5,21 @@ with their mark) is refused with its place rather than guessed at; documents tha
 stands in two splits; one that would fill a split alone is cut.
 """
 
-import bz2
-import codecs
 import json
-import lzma
 import os
 import stat
 import unicodedata
-import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-import zstandard
 
 from data.build import Documents
 from data.errors import DataError
+from data.text_files import PACKED, Unreadable, decoded, unpacked
 
 TEXT = {".txt", ".md", ".rst"}
 JSONL = {".jsonl", ".ndjson"}
-MARKS = (  # UTF-32's begins with UTF-16's
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
 KINDS = {
     type(None): "null",
     bool: "a truth value",
@@ -43,17 +30,8 @@ KINDS = {
 }
 TAKEN, MENDED, SKIPPED, REFUSED = "taken", "mended", "skipped", "refused"
 LARGEST, PIECE = 0.1, 0.01  # shares of all text: what is larger than the one is cut into pieces of the other
-READ_BYTES = 1024
 LEAST_PIECE = 1000  # characters
 PLACES_SHOWN = 3
-
-
-class Unreadable(DataError):
-    """What is wrong, and where in the file."""
-
-    def __init__(self, reason: str, line: int = 0) -> None:
-        super().__init__(reason)
-        self.line = line
 
 
 @dataclass
@@ -170,68 +148,6 @@ def _kind(path: Path) -> tuple[str, str]:
     """What a file's name says, in any case: the kind of text, and how it is packed (empty: it is not)."""
     last = path.suffix.lower()
     return (path.with_suffix("").suffix.lower(), last) if last in PACKED else (last, "")
-
-
-class Stream(Protocol):
-    """What decompressors have in common."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, /) -> bytes: ...
-
-
-PACKED: dict[str, Callable[[], Stream]] = {
-    ".gz": lambda: zlib.decompressobj(wbits=16 + zlib.MAX_WBITS),
-    ".bz2": bz2.BZ2Decompressor,
-    ".xz": lzma.LZMADecompressor,
-    ".zst": lambda: zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj(),  # as `zstd --long=31` needs
-}
-
-
-def unpacked(raw: bytes, packed: str, most_bytes: float = float("inf")) -> bytes:
-    """All that was packed into a file, stream after stream; raises Unreadable for one that is damaged or not whole.
-
-    It is read in small parts, so that what grows beyond `most_bytes` is refused before memory is full of it.
-    """
-    parts: list[bytes] = []
-    at, size, whole = 0, 0, False
-    while at < len(raw) or not whole:
-        stream, whole = PACKED[packed](), False
-        while at < len(raw) and not stream.eof:
-            try:
-                parts.append(stream.decompress(raw[at : at + READ_BYTES]))
-            except (ValueError, OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError) as error:
-                raise Unreadable(f"no {packed} file, or a damaged one; fetch it again") from error
-            at, size = at + READ_BYTES, size + len(parts[-1])
-            if size > most_bytes:
-                raise Unreadable(f"more than {most_bytes:,.0f} bytes, unpacked")
-        if not stream.eof:  # zstandard's own readers pass over this
-            raise Unreadable(f"a {packed} file that ends early; fetch it again")
-        at, whole = min(at, len(raw)) - len(stream.unused_data), True
-        while raw[at : at + 1] == b"\0":  # tapes and disks pad
-            at += 1
-    return b"".join(parts)
-
-
-def decoded(raw: bytes) -> tuple[str, str]:
-    """The text of a file with line ends as LF, and how it was mended; raises Unreadable with the line of the fault."""
-    mark, encoding = next(((mark, name) for mark, name in MARKS if raw.startswith(mark)), (b"", "utf-8"))
-    body = raw[len(mark) :]
-    if encoding == "utf-8" and (at := body.find(b"\0")) >= 0:
-        reason = "a NUL byte: UTF-16 without its mark, or no text; `iconv -f utf-16 -t utf-8` turns the first into text"
-        raise Unreadable(reason, body.count(b"\n", 0, at) + 1)
-    try:
-        text = body.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = body[: error.start].decode(encoding, "replace").count("\n") + 1
-        if encoding != "utf-8":
-            raise Unreadable(f"no {encoding.upper()} though its mark says so ({error.reason})", line) from error
-        told = f"byte 0x{body[error.start]:02x} is no UTF-8; `iconv -f latin1 -t utf-8` turns a Latin-1 file into it"
-        raise Unreadable(told, line) from error
-    mended = {"": "", "utf-8": "byte order mark taken off"}.get(encoding if mark else "", f"read as {encoding.upper()}")
-    return text.replace("\r\n", "\n").replace("\r", "\n"), mended
 
 
 def _lines(reading: Reading, name: str, text: str) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 
-from data.documents import PACKED, Unreadable, unpacked
+from data.text_files import PACKED, Unreadable, unpacked
 from preflight import logs, readme, script, submission
 from preflight.claims import Claimed, Claims, digits, seed_in
 from preflight.finding import Finding

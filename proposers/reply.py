@@ -25,8 +25,7 @@ def read(text: str, context: Context) -> Proposal:
     found = json_object(text)
     found.setdefault("parent", context.parent)
     proposal = Proposal.parse(json.dumps(found))
-    for _ in gates(proposal, context.tree, context.incumbent, context.rows, note):
-        pass  # the first that is shut raises
+    list(gates(proposal, context.tree, context.incumbent, context.rows, note))  # raises at the first that is shut
     return proposal
 
 

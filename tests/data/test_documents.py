@@ -18,8 +18,9 @@ from support import ROOT
 
 from data import documents
 from data.build import load_tokenizer, split_documents, write_corpus
-from data.documents import MENDED, SKIPPED, decoded, pieces, survey
+from data.documents import MENDED, SKIPPED, pieces, survey
 from data.errors import DataError
+from data.text_files import decoded
 
 WORDS = [f"word{i}" for i in range(400)]
 
