@@ -91,7 +91,8 @@ class Ledger:
                 shutil.copy(part, self.copy.name)
             path = Path(self.copy.name) / path.name
         try:
-            self.connection = sqlite3.connect(path, timeout=10.0)
+            # Whichever thread collects a forgotten ledger closes it; SQLite itself is built for several threads.
+            self.connection = sqlite3.connect(path, timeout=10.0, check_same_thread=False)
             self.connection.execute("PRAGMA foreign_keys = ON")
             self.connection.execute(f"PRAGMA journal_mode = {journal_mode(path.parent)}")
             self.connection.execute("PRAGMA synchronous = FULL")  # what is settled survives a power cut

@@ -39,11 +39,14 @@ def follow(out: Path, store: Path, names: Iterable[str]) -> None:
                 os.close(handle)
 
 
-def disk_use(folders: list[Path]) -> tuple[int, int]:
-    """Bytes on disk and number of entries below some folders."""
+def disk_use(folders: list[Path], most_files: int) -> tuple[int, int]:
+    """Bytes on disk and number of entries below some folders; of no more folders once there are too many entries.
+
+    A look must not take the longer the more names a job makes, or the job outruns it.
+    """
     written = files = 0
     queue = [str(folder) for folder in folders]
-    while queue:
+    while queue and files <= most_files:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(queue.pop()) as entries:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):
@@ -52,4 +55,6 @@ def disk_use(folders: list[Path]) -> tuple[int, int]:
                     files += 1
                     if stat.S_ISDIR(info.st_mode):
                         queue.append(entry.path)
+                if files > most_files:
+                    break
     return written, files

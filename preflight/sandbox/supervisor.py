@@ -258,7 +258,7 @@ class Supervisor:
             used = os.statvfs(self.out)
             files = sum(one.f_files - one.f_ffree for one in map(os.statvfs, (self.out, *self.beside)))
             return (used.f_blocks - used.f_bfree) * used.f_frsize, files
-        written, files = outputs.disk_use([Path(folder) for folder in self.job["polled"]])
+        written, files = outputs.disk_use([Path(folder) for folder in self.job["polled"]], self.limits["files"])
         return written + process_tree.unlinked_bytes(os.getpid(), self.job["workspace"]), files
 
 

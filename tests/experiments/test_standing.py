@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import pytest
 from support import MORE_TEXT, ROOT, git, proposal
@@ -29,6 +30,18 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give fi
 def kept(kept_repo, tmp_path):
     """A run with a kept trial, nobody working on it."""
     return shutil.copytree(kept_repo, tmp_path / "kept", symlinks=True)
+
+
+def test_any_thread_may_collect_a_forgotten_ledger(tmp_path):
+    forgotten, complaints = [Ledger(tmp_path / "ledger.sqlite")], []
+    hook, sys.unraisablehook = sys.unraisablehook, complaints.append
+    try:
+        thread = threading.Thread(target=forgotten.clear)
+        thread.start()
+        thread.join()
+    finally:
+        sys.unraisablehook = hook
+    assert not complaints
 
 
 def refs(root):
