@@ -38,14 +38,13 @@ lint: .venv/.harness
 	$(BIN)/lint-imports
 
 test: setup lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-harness: .venv/.harness shards/pocket/manifest.json
-	$(BIN)/python -m pytest -n 2 -m 'not slow and not torch and not trial'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not torch and not trial and not sandbox'
 
-# Two at a time: slow tests are not left to one worker at the end.
 test-all: setup lint
-	$(BIN)/python -m pytest -n 2 -m '' --maxschedchunk 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''
 
 # 20 losses of every preset at pocket width: bit for bit those of the parent commit? PARENT=<commit> names another.
 golden: .venv/.train

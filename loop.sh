@@ -1,27 +1,27 @@
 #!/usr/bin/env bash
-# Start (or go on with) a run: set everything up once, check the machine, then propose, try, judge and commit until done.
+# Start or continue a run: set everything up once, check the machine, then propose, try, judge and commit until done.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   cat <<'HELP'
-./loop.sh [OPTIONS]        starts a run, or goes on with it where it ended
+./loop.sh [OPTIONS]        starts a run, or continues it where it ended
 
   --trials N      stop after N settled trials (3)          --hours H     stop after H hours (12)
   --run NAME      the run (demo): trials/NAME, branches experiments/NAME/*
   --profile P     the machine: pocket (any CPU), h100 (one GPU), 8xh100
-  --proposer P    auto (shipped proposals, then search), anthropic, mix, search, merge, random, scripted, command
+  --proposer P    auto (shipped proposals, then search), anthropic, mix, search, merge, scripted, command
   --model M       anthropic, mix: another model            --effort E    low, medium, high, xhigh, max
   --budget-usd X  stop before calls and machine cost more than X dollars together, at list price
   --push REMOTE   send every result to a git remote; `python -m experiments restore REMOTE NAME` brings it back
   --script DIR    scripted: a folder of proposals          --joint       search: up to six knobs at once
   --command CMD   command: the program that proposes       --show PATH   ... may read PATH   --pass NAME  ... gets a variable
   --level L       namespace, landlock or none; default: the best this machine offers
-  --unsafe        a GPU run behind walls that let more than 1,000 bits pass from job to job (landlock, none)
+  --unsafe        a GPU run with isolation that lets more than 1,000 bits pass from job to job (landlock, none)
 
-  Ctrl-C ends the running trial, books it and stops. `touch STOP` stops after the trial, once; `echo NAME > STOP` stops
-  that run alone. A crash is started again, with a growing pause; what was under way is tried once more, not a third
-  time. Everything is kept in trials/NAME/loop.log.
+  Ctrl-C ends the running trial, records it and stops. `touch STOP` stops after the running trial, once; `echo NAME > STOP`
+  stops that run only. After a crash the controller restarts, with a growing pause; the interrupted idea is tried once
+  more, not a third time. Everything is logged in trials/NAME/loop.log.
 
   ./loop.sh --trials 3                                     first look: a quarter of an hour, no GPU, no key
   ./loop.sh --run night --trials 1000 --hours 8 --proposer search --push backup
@@ -35,8 +35,8 @@ for tool in git make "${PYTHON:-python3}"; do
   command -v "$tool" >/dev/null || { echo "loop.sh: $tool is missing; install it and start again" >&2; exit 2; }
 done
 make --silent setup
-if [[ -n ${ANTHROPIC_API_KEY:-} ]]; then          # out of the environment before anything runs beside a trial
-  exec .venv/bin/python experiments/key.py ./loop.sh "$@"
+if [[ -n ${ANTHROPIC_API_KEY:-} ]]; then          # out of the environment before anything runs next to a trial
+  exec .venv/bin/python experiments/credentials.py ./loop.sh "$@"
 fi
 .venv/bin/python -m experiments doctor "$@"
 

@@ -1,1 +1,1 @@
-"""The edited tree: a trainer, a quantiser and a scorer for Parameter Golf. Proposals change files here."""
+"""The tree that proposals edit: a trainer, a quantizer and a scorer for Parameter Golf."""

@@ -54,7 +54,7 @@ def describe(config: Config, options: argparse.Namespace) -> int:
     if not options.knobs:
         from base.model.gpt import GPT, parameter_counts
 
-        counts = parameter_counts(GPT(config))  # never drawn: no need for the meta device
+        counts = parameter_counts(GPT(config))  # never initialized, so the meta device is not needed
         found["parameters"] = counts
         if options.preset in PUBLISHED_PARAMETERS:
             published, left_out = PUBLISHED_PARAMETERS[options.preset], LEFT_OUT.get(options.preset, {})
@@ -64,13 +64,13 @@ def describe(config: Config, options: argparse.Namespace) -> int:
 
 
 def size(config: Config, options: argparse.Namespace) -> int:
-    """OUT/size.json: bytes of the untrained model through its own export path."""
+    """Write OUT/size.json: bytes of the untrained model through its own export path."""
     from base.export import weights_bytes
     from base.model.gpt import GPT
-    from base.model.layers import initialise
+    from base.model.layers import initialize
 
     model = GPT(config)
-    initialise(model, config.run.seed)
+    initialize(model, config.run.seed)
     model_bytes = len(packed(config, weights_bytes(config, model)))
     (options.out / "size.json").write_text(json.dumps({"model_bytes": model_bytes}))
     return 0
@@ -95,7 +95,7 @@ def train(config: Config, options: argparse.Namespace) -> int:
 
 
 def pack(config: Config, options: argparse.Namespace) -> int:
-    """Whether it fits, the harness decides: it shows by how much one does not."""
+    """Write the artifact even if it is too large: the harness decides, and shows by how much it exceeds the cap."""
     artifact = packed(config, options.weights.read_bytes())
     if len(artifact) > options.cap_bytes:
         print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
@@ -104,7 +104,7 @@ def pack(config: Config, options: argparse.Namespace) -> int:
 
 
 def unpack(config: Config, options: argparse.Namespace) -> int:
-    """What shows that packing is entropy coding and nothing else: an artifact is its weights."""
+    """Recover the weights, which shows that packing is entropy coding and nothing else."""
     from base.compress import codec
 
     options.out.write_bytes(codec.decompress(options.artifact.read_bytes()))

@@ -1,4 +1,4 @@
-"""All phases in one go, the way the challenge runs a submission, with its log lines."""
+"""All phases in one process group, the way the challenge runs a submission, with its log lines."""
 
 import os
 import tempfile
@@ -7,55 +7,55 @@ from pathlib import Path
 
 import numpy as np
 
-from base import runtime
 from base.compress import codec
 from base.config import Config
 from base.evaluate.sliding import SlidingScorer
 from base.export import load_model, weights_bytes
+from base.runtime import start, stop
 from base.tokens import bpb, shards
 from base.train import NotFinite, train
 
-BLOCK_TOKENS = 1 << 14  # how the stream is cut does not change the losses
+BLOCK_TOKENS = 1 << 14  # the losses do not depend on the block size
 
 
 def run(config: Config, program: Path) -> int:
     """Train on DATA_PATH, write ./artifact.bin, score VAL_PATH (default DATA_PATH) through the artifact."""
-    here = runtime.start()
+    runtime = start()
     data = Path(os.environ.get("DATA_PATH", "./data/datasets/fineweb10B_sp1024"))
     tokenizer = os.environ.get("TOKENIZER_PATH", "./data/tokenizers/fineweb_1024_bpe.model")
     validation = shards.read(Path(os.environ.get("VAL_PATH", data)), "fineweb_val_*.bin")
-    here.log(f"run_id:{os.environ.get('RUN_ID', 'none')} seed:{config.run.seed} world_size:{here.world}")
+    runtime.log(f"run_id:{os.environ.get('RUN_ID', 'none')} seed:{config.run.seed} world_size:{runtime.world}")
 
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         (folder / "train").symlink_to(data.resolve())
         started = time.perf_counter()
         try:
-            model = train(config, here, folder, folder)
+            model = train(config, runtime, folder, folder)
         except NotFinite as error:
-            here.log(str(error))
+            runtime.log(str(error))
             return 1
-    here.log(f"stopping train_time:{1000 * (time.perf_counter() - started):.0f}ms")
+    runtime.log(f"stopping train_time:{1000 * (time.perf_counter() - started):.0f}ms")
     artifact = Path("artifact.bin")
-    if here.rank == 0:
+    if runtime.rank == 0:
         blob = codec.compress(weights_bytes(config, model), config.pack.zstd_level)
         artifact.write_bytes(blob)
         code_bytes = program.stat().st_size
-        here.log(f"Code size: {code_bytes} bytes")
-        here.log(f"Serialized model int{config.quant.matrix_bits}+zstd: {len(blob)} bytes")
-        here.log(f"Total submission size int{config.quant.matrix_bits}+zstd: {code_bytes + len(blob)} bytes")
-    here.barrier()
+        runtime.log(f"Code size: {code_bytes} bytes")
+        runtime.log(f"Serialized model int{config.quant.matrix_bits}+zstd: {len(blob)} bytes")
+        runtime.log(f"Total submission size int{config.quant.matrix_bits}+zstd: {code_bytes + len(blob)} bytes")
+    runtime.barrier()
 
-    loaded, model = load_model(artifact.read_bytes(), config.eval, here.dtype, here.device)
-    scorer = SlidingScorer(loaded, here, model, config.run.compile)
+    loaded, model = load_model(artifact.read_bytes(), config.eval, runtime.dtype, runtime.device)
+    scorer = SlidingScorer(loaded, runtime, model, config.run.compile)
     started = time.perf_counter()
-    cuts = range(0, len(validation), BLOCK_TOKENS)
-    losses = np.concatenate([scorer.observe(validation[cut : cut + BLOCK_TOKENS]) for cut in cuts])
+    blocks = range(0, len(validation), BLOCK_TOKENS)
+    losses = np.concatenate([scorer.observe(validation[block : block + BLOCK_TOKENS]) for block in blocks])
     nats = float(losses[1:].astype(np.float64).sum())  # the first token is context, not a target
     val_bpb = bpb.bits_per_byte(nats, bpb.target_bytes(tokenizer, validation))
-    here.log(
+    runtime.log(
         f"final_sliding_window stride:{config.eval.eval_stride} val_loss:{nats / (len(validation) - 1):.8f} "
         f"val_bpb:{val_bpb:.8f} eval_time:{1000 * (time.perf_counter() - started):.0f}ms"
     )
-    runtime.stop(here)
+    stop(runtime)
     return 0

@@ -1,13 +1,13 @@
-"""Every knob of a run: frozen dataclasses by section. The sections in ARCHITECTURE travel inside the artifact."""
+"""Every knob of a run: frozen dataclasses by section. The sections in ARCHITECTURE are stored in the artifact."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a search may draw a knob from: low to high, both included. Written with literals: the harness reads it.
+    """Search range of a knob: low to high, both included. Use literals only: the harness parses the source.
 
-    `joint` marks what moves the artifact's bytes or the step's cost, and is searched only when that is weighed.
+    `joint` marks a knob that changes the artifact's bytes or the step's cost; it is searched only if these are weighed.
     """
 
     low: float
@@ -23,7 +23,7 @@ def knob(default, doc, searched=None, choices=()):
 
 @dataclass(frozen=True)
 class Run:
-    seed: int = knob(1337, "keys every random draw, together with the name of what is drawn")
+    seed: int = knob(1337, "keys every random draw, together with the draw's name")
     iterations: int = knob(20_000, "training steps")
     max_wallclock_seconds: float = knob(0.0, "stop training after this long; 0 = by iterations alone")
     compile: bool = knob(False, "torch.compile the training step and the scorer")
@@ -34,11 +34,11 @@ class Run:
 
 @dataclass(frozen=True)
 class Data:
-    batch_tokens: int = knob(524_288, "tokens of one optimiser step, over all ranks")
+    batch_tokens: int = knob(524_288, "tokens of one optimizer step, over all ranks")
     sequence_length: int = knob(1024, "tokens of one training sequence")
     micro_tokens: int = knob(98_304, "most tokens of one forward pass on one rank; a rank's share is cut to fit")
-    order: str = knob("shuffled", "in which windows of the shards come", choices=("shuffled", "strided", "packed"))
-    complementary_alpha: float = knob(0.0, "weigh tokens that bigram counts foresee less; 0 = off (#803)")
+    order: str = knob("shuffled", "order of the shards' windows", choices=("shuffled", "strided", "packed"))
+    complementary_alpha: float = knob(0.0, "lower weight of tokens that bigram counts predict; 0 = off (#803)")
 
 
 @dataclass(frozen=True)
@@ -52,26 +52,26 @@ class Model:
     activation: str = knob("leaky_relu2", "of the MLP", choices=("leaky_relu2", "star_relu", "swiglu"))
     leaky_slope: float = knob(0.5, "LeakyReLU(s)^2; 0 = relu^2 (#493, #549)", Range(0.0, 0.9))
     zero_projections: bool = knob(True, "attention and MLP outputs start at 0, so that a block starts as identity")
-    tie_embeddings: bool = knob(True, "one matrix reads tokens and writes logits")
+    tie_embeddings: bool = knob(True, "one matrix is both embedding and output head")
     embed_std: float = knob(0.005, "initial standard deviation of the embedding", Range(0.001, 0.1, log=True))
     softcap: float = knob(30.0, "logits become c*tanh(z/c); 0 = uncapped", Range(8.0, 60.0, log=True))
-    mtp_heads: int = knob(0, "heads that predict further ahead in training; left out of the artifact")
+    mtp_heads: int = knob(0, "heads that predict later tokens in training; not in the artifact")
     mtp_weight: float = knob(0.2, "weight of their mean loss, which the logged train_loss includes")
 
 
 @dataclass(frozen=True)
 class Embed:
     smear: str = knob(
-        "none", "mix in the token before: one gate per channel, or one (#1667)", choices=("none", "vector", "narrow")
+        "none", "mix in the previous token: one gate per channel, or one (#1667)", choices=("none", "vector", "narrow")
     )
     smear_documents: bool = knob(False, "no smear across the start of a document (#1851)")
     bigram_buckets: int = knob(0, "rows of the hashed bigram table; 0 = none")
     bigram_dim: int = knob(128, "its width")
-    projection_gain: float = knob(1.0, "of the orthogonal start of bigram and value projections (#569: 1/sqrt(22))")
+    projection_gain: float = knob(1.0, "of the orthogonal init of bigram and value projections (#569: 1/sqrt(22))")
     engram_buckets: int = knob(0, "rows of each hashed table of EngramLite; 0 = none (#1440)")
     engram_dim: int = knob(32, "width of each of its four tables")
-    wavelet_dims: int = knob(0, "last channels that see causal means of 2, 4, 8, ... tokens; 0 = none")
-    wavelet_levels: int = knob(4, "longest of these means is 2^levels tokens")
+    wavelet_dims: int = knob(0, "last channels that hold causal means of 2, 4, 8, ... tokens; 0 = none")
+    wavelet_levels: int = knob(4, "the longest of these means is over 2^levels tokens")
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,18 @@ class Attention:
     qk_norm: bool = knob(True, "queries and keys of norm sqrt(Dh)")
     qk_gain: float = knob(1.5, "initial gain on queries, learned per head", Range(0.5, 6.0, log=True))
     rope_base: float = knob(10_000.0, "base of the rotary frequencies", Range(1_000.0, 100_000.0, log=True))
-    rope_dims: int = knob(0, "channels of a head that turn; 0 = all (#315: 16 of 64)")
-    rope_scaling: str = knob("none", "for contexts past rope_train_length", choices=("none", "ntk", "yarn"))
-    rope_train_length: int = knob(1024, "context that the base is meant for")
-    polar_positions: bool = knob(False, "PoPE, of rope_base, instead of RoPE; by torch's own kernels")
-    document_attention: bool = knob(False, "no token sees another document (#1530)")
-    differential: bool = knob(False, "difference of two attention maps; by torch's own kernels")
+    rope_dims: int = knob(0, "channels of a head that are rotated; 0 = all (#315: 16 of 64)")
+    rope_scaling: str = knob("none", "for contexts longer than rope_train_length", choices=("none", "ntk", "yarn"))
+    rope_train_length: int = knob(1024, "context length that rope_base is for")
+    polar_positions: bool = knob(False, "PoPE, with rope_base, instead of RoPE; on torch's own kernels")
+    document_attention: bool = knob(False, "mask attention to other documents (#1530)")
+    differential: bool = knob(False, "difference of two attention maps; on torch's own kernels")
     xsa_layers: str = knob(
         "", "layers with exclusive self attention, as slices: ':' all, '-4:' last four, '0,3' (#478)"
     )
-    value_residual: str = knob("none", "how first values enter", choices=("none", "additive", "convex", "softmax"))
+    value_residual: str = knob(
+        "none", "how the first layer's values are mixed in", choices=("none", "additive", "convex", "softmax")
+    )
     ve_layers: str = knob("", "layers that read the value embedding, as slices (#374: '-2:')")
     ve_dim: int = knob(128, "its width")
     value_gate: bool = knob(False, "a sigmoid gate per value channel")
@@ -98,14 +100,16 @@ class Attention:
 
 @dataclass(frozen=True)
 class Residual:
-    resid_mix: str = knob("identity", "start of the mix of x and x0", choices=("none", "identity", "phase"))
+    resid_mix: str = knob("identity", "initial mix of x and x0", choices=("none", "identity", "phase"))
     ln_scale: bool = knob(False, "normed inputs of layer l times 1/sqrt(l+1) (#315)")
-    hybrid_norm: bool = knob(False, "norm on values and around the MLP instead of before attention")
-    unet_skips: str = knob("none", "first half of the layers into the second", choices=("none", "plain", "gated"))
-    backout: bool = knob(False, "take a learned share of the middle layer out again (#478)")
+    hybrid_norm: bool = knob(False, "norm of values and around the MLP instead of before attention")
+    unet_skips: str = knob(
+        "none", "skips from the first half of the layers to the second", choices=("none", "plain", "gated")
+    )
+    backout: bool = knob(False, "subtract a learned share of the middle layer's output (#478)")
     hyper_streams: int = knob(0, "streams of static hyper-connections; 0 = none")
-    parallel_residual: str = knob("none", "attention and MLP side by side", choices=("none", "single", "lanes"))
-    parallel_layers: str = knob("-4:", "layers that do so, as slices; lanes run to the end")
+    parallel_residual: str = knob("none", "attention and MLP in parallel", choices=("none", "single", "lanes"))
+    parallel_layers: str = knob("-4:", "parallel layers, as slices; lanes run to the end")
     loop_passes: int = knob(1, "times the looped layers run; 1 = no recurrence (#1394)")
     loop_first: int = knob(3, "first looped layer")
     loop_last: int = knob(5, "last looped layer")
@@ -122,22 +126,22 @@ class Optim:
     muon_momentum: float = knob(0.95, "Nesterov momentum of Muon", Range(0.8, 0.99))
     muon_momentum_start: float = knob(0.85, "momentum at step 0")
     muon_momentum_steps: int = knob(500, "steps until muon_momentum is reached", Range(50, 2000, log=True))
-    newton_schulz_steps: int = knob(5, "iterations of the orthogonalisation", Range(3, 7, joint=True))
+    newton_schulz_steps: int = knob(5, "iterations of the orthogonalization", Range(3, 7, joint=True))
     orthogonaliser: str = knob("newton_schulz", "its coefficients", choices=("newton_schulz", "polar_express"))
-    muon_row_norm: bool = knob(False, "rows of Muon's momentum to norm 1 before that (MuonEq-R, #1260)")
-    mousse: bool = knob(False, "Muon in coordinates of even curvature (arXiv 2603.09697)")
-    parallel_muon: bool = knob(True, "ranks share the matrices out; off: every rank does all (#399, #549)")
+    muon_row_norm: bool = knob(False, "scale rows of Muon's momentum to norm 1 first (MuonEq-R, #1260)")
+    mousse: bool = knob(False, "whiten Muon's updates by their curvature (arXiv 2603.09697)")
+    parallel_muon: bool = knob(True, "divide the matrices among ranks; off: each does all (#399, #549)")
     late_layers: str = knob("", "layers whose matrices learn at matrix_lr * late_lr_scale, as slices (#850: '5:')")
-    late_lr_scale: float = knob(1.0, "learning rate of their matrices over the others'", Range(0.5, 2.0, log=True))
+    late_lr_scale: float = knob(1.0, "their learning rate over matrix_lr", Range(0.5, 2.0, log=True))
     adamw_projections: bool = knob(False, "bigram and value projections to AdamW, at scalar_lr (#1019)")
     beta1: float = knob(0.9, "AdamW", Range(0.7, 0.97))
     beta2: float = knob(0.95, "AdamW", Range(0.8, 0.999))
     grad_clip: float = knob(0.3, "global gradient norm; 0 = off", Range(0.0, 2.0))
-    warmdown: str = knob("linear", "how lr falls", choices=("linear", "fraction", "wsd"))
-    warmdown_share: float = knob(0.75, "fraction, wsd: last share of training over which lr falls", Range(0.1, 1.0))
+    warmdown: str = knob("linear", "form of the decay of lr", choices=("linear", "fraction", "wsd"))
+    warmdown_share: float = knob(0.75, "fraction, wsd: last share of training over which lr decays", Range(0.1, 1.0))
     lr_floor: float = knob(0.0, "lr never falls below this share of itself", Range(0.0, 0.2))
     warmdown_iterations: int = knob(
-        1200, "last steps, or their time by wallclock, over which lr falls to 0", Range(300, 5000, log=True)
+        1200, "last steps, or their time by wallclock, over which lr decays to 0", Range(300, 5000, log=True)
     )
 
 
@@ -160,12 +164,14 @@ class Average:
 class Quant:
     matrix_bits: int = knob(8, "bits of matrices, 2 to 8", Range(4, 8, joint=True))
     embed_bits: int = knob(8, "bits of embedding tables, 2 to 8", Range(4, 8, joint=True))
-    matrix_clip_sigmas: float = knob(0.0, "a matrix row's grid ends at this many deviations; 0 = its largest weight")
+    matrix_clip_sigmas: float = knob(
+        0.0, "a matrix row's grid ends at this many standard deviations; 0 = its largest weight"
+    )
     embed_clip_sigmas: float = knob(0.0, "the same for embedding tables")
     qat: str = knob(
-        "none", "matrices rounded in training: hard with straight gradient, or soft", choices=("none", "ste", "soft")
+        "none", "quantization-aware training: hard, straight-through rounding, or soft", choices=("none", "ste", "soft")
     )
-    qat_start: float = knob(0.85, "share of training after which they are; also CROWN-Q's start")
+    qat_start: float = knob(0.85, "share of training after which QAT and CROWN-Q start")
     crown_q: float = knob(0.0, "strength of CROWN-Q's penalty on wide rows (#962: 0.01, 1e-8 of the gradient)")
 
 
@@ -197,7 +203,7 @@ class Config:
 
     @property
     def sections(self) -> dict:
-        """Every section by its name: nothing in base/ is looked up as an attribute of a computed name."""
+        """Every section by its name: base/ looks up no attribute by a computed name."""
         return {
             "run": self.run,
             "data": self.data,

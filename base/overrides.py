@@ -1,7 +1,7 @@
-"""Knobs from text: `--set NAME=VALUE` is strict, an environment variable may override an exact name.
+"""Knobs from text: `--set NAME=VALUE` is strict, and an environment variable overrides the knob of its exact name.
 
-A name means one knob wherever it stands, so NUM_LAYERS=11 in the environment (the challenge's habit) and
-`--set num_layers=11` say the same. An environment variable that misses a knob by one letter is an error.
+Knob names are unique over the sections, so NUM_LAYERS=11 in the environment (the challenge's convention) and
+`--set num_layers=11` mean the same. An environment variable that misses a knob by one letter is an error.
 """
 
 import difflib
@@ -10,7 +10,7 @@ from dataclasses import asdict, astuple, fields, replace
 
 from base.config import Config
 
-# Set by launchers, drivers and shells: never mistaken for a misspelt knob.
+# Set by launchers, drivers and shells: never treated as a misspelled knob.
 RESERVED_PREFIXES = (
     "CUDA", "NCCL", "GLOO", "OMP", "MKL", "KMP", "PYTHON", "TORCH", "TRITON", "PYTORCH", "LOCAL_", "GROUP_", "ROLE_",
     "MASTER_", "WORLD_SIZE", "RANK", "LC_", "XDG_", "SLURM", "NVIDIA",
@@ -20,18 +20,18 @@ RESERVED_NAMES |= {"DATA_PATH", "VAL_PATH", "TOKENIZER_PATH", "RUN_ID"}
 
 
 def sections() -> dict[str, str]:
-    """Knob name -> section name; names are unique over sections."""
+    """Return the section name of every knob name."""
     return {knob.name: section.name for section in fields(Config) for knob in fields(section.default)}
 
 
 def resolve(preset: Config, assignments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The preset, then exact knob names in the environment, then NAME=VALUE assignments.
+    """Apply exact knob names in the environment to the preset, then NAME=VALUE assignments.
 
     Raises ValueError for unknown or ill-typed values and for environment names that miss a knob by one letter.
     """
     values = {name.lower(): text for name, text in environment.items() if name.lower() in sections() and name.isupper()}
     for name in environment:
-        near = next((known for known in sections() if one_letter_apart(name.lower(), known)), None)
+        near = next((knob for knob in sections() if one_letter_apart(name.lower(), knob)), None)
         if near and name.isupper() and name not in RESERVED_NAMES and not name.startswith(RESERVED_PREFIXES):
             raise ValueError(f"environment variable {name} is no knob; did you mean {near.upper()}? rename or unset it")
     for assignment in assignments:
@@ -43,23 +43,23 @@ def resolve(preset: Config, assignments: Sequence[str], environment: Mapping[str
 
 
 def override(config: Config, values: Mapping[str, str]) -> Config:
-    """A copy of `config` with some knobs read from text."""
-    where = sections()
+    """Return a copy of `config` with some knobs read from text."""
+    section_of = sections()
     for name, text in values.items():
-        if name not in where:
-            near = difflib.get_close_matches(name, where, n=1)
+        if name not in section_of:
+            near = difflib.get_close_matches(name, section_of, n=1)
             raise ValueError(f"unknown knob {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-        section = config.sections[where[name]]
+        section = config.sections[section_of[name]]
         value = parse(name, text, kind_of(asdict(section)[name]))
         choices = next(knob.metadata["choices"] for knob in fields(section) if knob.name == name)
         if choices and value not in choices:
             raise ValueError(f"knob {name} expects one of {', '.join(choices)}, got {text!r}")
-        config = replace(config, **{where[name]: replace(section, **{name: value})})
+        config = replace(config, **{section_of[name]: replace(section, **{name: value})})
     return config
 
 
 def kind_of(value):
-    """The type of a knob's value; a bool is an int as well."""
+    """Return the type of a knob's value; bool comes first because a bool is also an int."""
     return next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
 
 
@@ -76,17 +76,19 @@ def parse(name: str, text: str, kind):
         raise ValueError(f"knob {name} expects {kind.__name__}, got {text!r}") from None
 
 
-def one_letter_apart(one: str, other: str) -> bool:
-    """Whether one insertion, deletion, substitution or swap of neighbours turns one word into the other."""
-    if one == other or abs(len(one) - len(other)) > 1:
+def one_letter_apart(first: str, second: str) -> bool:
+    """Return True if one insertion, deletion, substitution or swap of neighbors turns one word into the other."""
+    if first == second or abs(len(first) - len(second)) > 1:
         return False
-    start = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    a, b = one[start:], other[start:]
+    start = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+    a, b = first[start:], second[start:]
     return a[1:] == b or a == b[1:] or a[1:] == b[1:] or (a[:2] == b[:2][::-1] and a[2:] == b[2:])
 
 
 def describe_knobs(config: Config) -> list[dict]:
-    """Every knob with its section, type, resolved value and doc."""
+    """List every knob with its section, type, resolved value and doc."""
     return [
         {
             "name": knob.name,

@@ -1,6 +1,6 @@
-"""Whole configurations by name; a run starts from one of these.
+"""Complete configurations by name; a run starts from one of these.
 
-Every recipe also exists at pocket width as NAME_pocket: the same pieces and depth, small enough for a CPU.
+Every recipe also exists at pocket width as NAME_pocket: the same modules and depth, small enough for a CPU.
 """
 
 from dataclasses import replace
@@ -9,7 +9,7 @@ from base.config import Attention, Average, Config, Data, Embed, Eval, Model, Op
 
 
 def baseline() -> Config:
-    """The network of the challenge's baseline (1.2244 bpb), 17,059,912 parameters, with our optimiser's defaults."""
+    """The network of the challenge's baseline (1.2244 bpb), 17,059,912 parameters, with our optimizer's defaults."""
     return Config(model=Model(leaky_slope=0.0), residual=Residual(unet_skips="plain"))
 
 
@@ -26,7 +26,7 @@ def pocket() -> Config:
 
 
 def seed_569() -> Config:
-    """#569, 1.1175 bpb: 11 layers, VRL, XSA on all, smear, bigrams, VE128; the stock of the later seeds."""
+    """#569, 1.1175 bpb: 11 layers, VRL, XSA on all, smear, bigrams, VE128; the base of the later seeds."""
     return Config(
         data=Data(batch_tokens=786_432, sequence_length=2048),
         model=Model(num_layers=11, mlp_multiple=3.0),
@@ -42,7 +42,7 @@ def seed_569() -> Config:
 
 
 def seed_738() -> Config:
-    """#738: #569 with one stream of static hyper-connections; its caches are not distributions and not here."""
+    """#738: #569 with one stream of static hyper-connections; its caches are not distributions and left out."""
     seed = seed_569()
     return replace(seed, residual=replace(seed.residual, hyper_streams=1), eval=replace(seed.eval, eval_stride=128))
 
@@ -50,7 +50,8 @@ def seed_738() -> Config:
 def seed_850() -> Config:
     """#850, about 1.162 bpb without its cache: slope .9, softmax VRL, dense gates, XSA on the last four layers.
 
-    Its second half of layers really learns twice as fast; its soft rounding let go of the grid, ours closes in on it.
+    The second half of its layers does learn twice as fast here. Its soft rounding drifts away from the grid, ours
+    converges to it.
     """
     seed = seed_569()
     return replace(
@@ -69,9 +70,9 @@ def seed_850() -> Config:
 def seed_962() -> Config:
     """#962: as many key as query heads and a wider MLP, 5 bits.
 
-    Its flag for rounding in training came on at step 1, but no step time of its logs shows a program compiled anew: it
-    was probably folded away, so rounding is off here. CROWN-Q's term stands outside of the compiled program and ran.
-    Its n-gram mixture is not a distribution and not here.
+    Its QAT flag came on at step 1, but no step time in its logs shows a recompile: the flag was probably folded away,
+    so QAT is off here. CROWN-Q's term is outside the compiled program and did run. Its n-gram mixture is not a
+    distribution and left out.
     """
     seed = seed_569()
     return replace(
@@ -87,8 +88,8 @@ def seed_962() -> Config:
 def seed_576() -> Config:
     """#576, 1.1260 bpb before its rescoring: #962's shape with 8,192 bigrams and plain relu^2, 33.6 M parameters.
 
-    Its logs print that source. Rounding is off as in #962: its flag came on at step 4,457 of 6,204 (share .7185, lr
-    below half) and the step time stayed 96.7 ms.
+    Its logs print that source. QAT is off as in #962: its flag came on at step 4,457 of 6,204 (share .7185, lr below
+    half) and the step time stayed 96.7 ms.
     """
     seed = seed_962()
     return replace(
@@ -113,7 +114,7 @@ def seed_1302() -> Config:
 
 
 def challenge() -> Config:
-    """What 8xH100 search starts from: the legal April stack on plain sp8192 (sources: dev/LOG.md, 2026-11-21)."""
+    """The start of the search on 8xH100: the legal April stack on plain sp8192 (sources: dev/LOG.md, 2026-11-21)."""
     return Config(
         data=Data(batch_tokens=786_432, sequence_length=2048),
         model=Model(vocab_size=8192, num_layers=11, mlp_multiple=4.0),
@@ -145,10 +146,10 @@ def challenge() -> Config:
 
 
 def pocket_width(recipe: Config) -> Config:
-    """The recipe with pocket's width, heads, tokens and horizon; depth, pieces and learning rates stay."""
+    """Return the recipe with pocket's width, heads, tokens and horizon; depth, modules and learning rates stay."""
     small = pocket()
     width, heads = small.model.model_dim, small.model.num_heads
-    narrower, grouped = recipe.model.model_dim // width, recipe.model.num_heads // recipe.model.num_kv_heads
+    narrowing, grouping = recipe.model.model_dim // width, recipe.model.num_heads // recipe.model.num_kv_heads
     head_dim = recipe.model.model_dim // recipe.model.num_heads
     return replace(
         recipe,
@@ -159,18 +160,18 @@ def pocket_width(recipe: Config) -> Config:
             vocab_size=small.model.vocab_size,
             model_dim=width,
             num_heads=heads,
-            num_kv_heads=heads // grouped,
+            num_kv_heads=heads // grouping,
         ),
         embed=replace(
             recipe.embed,
-            bigram_buckets=recipe.embed.bigram_buckets // narrower,
-            bigram_dim=recipe.embed.bigram_dim // narrower,
+            bigram_buckets=recipe.embed.bigram_buckets // narrowing,
+            bigram_dim=recipe.embed.bigram_dim // narrowing,
         ),
         attention=replace(
             recipe.attention,
             rope_dims=recipe.attention.rope_dims * (width // heads) // head_dim,
             rope_train_length=small.data.sequence_length // 2,
-            ve_dim=recipe.attention.ve_dim // narrower,
+            ve_dim=recipe.attention.ve_dim // narrowing,
         ),
         optim=replace(
             recipe.optim,
@@ -182,7 +183,7 @@ def pocket_width(recipe: Config) -> Config:
     )
 
 
-# Ranges that differ for a preset, because its horizon or its size does.
+# Search ranges of presets whose horizon or size needs other ones.
 RANGES = {
     "pocket": {
         "num_layers": Range(1, 6, joint=True),
@@ -199,7 +200,7 @@ PRESETS = {"pocket": pocket, **RECIPES}
 PRESETS |= {f"{name}_pocket": lambda recipe=recipe: pocket_width(recipe()) for name, recipe in RECIPES.items()}
 DEFAULT_PRESET = "baseline"
 
-# What the sources print as their number of parameters, and which of them are left out here, with the reason.
+# The number of parameters that each source prints, and those left out here, with the reason.
 PUBLISHED_PARAMETERS = {
     "seed_569": 26_993_766,
     "seed_576": 33_580_124,

@@ -1,7 +1,7 @@
-"""The wire format of the scoring conversation and the exit codes of the phases (locked).
+"""The wire format of the scoring protocol and the exit codes of the phases (locked).
 
-A frame is one byte of operation, a little-endian uint32 count, then `count` values: uint16 tokens towards the
-scorer, float32 natural-log values back. The referee holds a twin of this file; a round-trip test pins the two.
+A frame is one byte of operation, a little-endian uint32 count, then `count` values: uint16 tokens to the scorer,
+float32 natural-log values back. The referee has a copy of this file; a round-trip test keeps the two equal.
 """
 
 import socket

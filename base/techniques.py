@@ -1,12 +1,12 @@
-"""Every technique by name, as the knobs that switch it on (or, for what pocket has, off) in `pocket`.
+"""Every technique by name, as the knobs that switch it on in `pocket` (or off, if `pocket` has it).
 
-`describe` prints this table; `python -m experiments toggles` smokes and measures each entry alone.
+`describe` prints this table; `python -m experiments toggles` smoke-tests and measures each entry alone.
 """
 
 Table = dict[str, dict[str, str | int | float]]
 
 NETWORK: Table = {
-    # heads, tying, caps: on in every preset, so alone they are switched off
+    # heads, tying, caps: on in every preset, so each is switched off alone
     "full_heads": {"num_kv_heads": 2},
     "untied_head": {"tie_embeddings": 0},
     "no_softcap": {"softcap": 0},
@@ -58,9 +58,9 @@ NETWORK: Table = {
     "tokens_ahead": {"mtp_heads": 1},
 }
 
-# How weights move and what they see: nothing of these is in the artifact's network.
+# Optimization and data: these leave the artifact's network unchanged.
 TRAINING: Table = {
-    # optimiser
+    # optimizer
     "polar_express": {"orthogonaliser": "polar_express"},
     "muon_rows": {"muon_row_norm": 1},
     "mousse": {"mousse": 1},
@@ -72,8 +72,8 @@ TRAINING: Table = {
     "wsd": {"warmdown": "wsd", "warmdown_share": 0.5},
     "swa": {"swa": "late", "swa_every": 10},
     "tight_swa": {"swa": "tight", "swa_every": 5, "swa_weight": 0.3, "swa_of_ema": 1},
-    # The grid, in training; at 5 bits, where it matters. #576's and #962's logs show no recompile when their flag
-    # for it flips: it was probably folded away and inert, so their numbers say nothing about rounding in training.
+    # Quantization-aware training, at 5 bits, where it matters. #576's and #962's logs show no recompile when their
+    # flag for it flips: it was probably folded away and inert, so their numbers say nothing about QAT.
     "five_bits": {"matrix_bits": 5},
     "qat": {"matrix_bits": 5, "qat": "ste"},
     "soft_qat": {"matrix_bits": 5, "qat": "soft"},

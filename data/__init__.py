@@ -1,1 +1,1 @@
-"""Trusted data: the shard format, the byte table and the corpora; it knows nothing of trials."""
+"""Trusted data: the shard format, the byte table and the corpora. It is independent of trials."""

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
+from common.errors import CaddieError, DataError
+from common.terminal import escape_unencodable_output
 from data import documents, fineweb, pocket
-from data.build import load_tokenizer, replaced, train_tokenizer, write_corpus
+from data.build import load_tokenizer, replace_folder, train_tokenizer, write_corpus
 from data.corpus import Corpus
-from data.errors import CaddieError, DataError
 from data.hub import Progress
-from data.terminal import show_anything
 
 app = typer.Typer(add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 console = Console(highlight=False)
@@ -29,17 +29,17 @@ def commands() -> None:
 @app.command("pocket")
 def build_pocket(
     folder: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/pocket"),
-    offline: Annotated[bool, typer.Option(help="use the installed Python's source, fetch nothing")] = False,
+    offline: Annotated[bool, typer.Option(help="use the installed Python's source, download nothing")] = False,
 ) -> None:
-    """The pocket corpus: documentation prose, 1,024 pieces, a few seconds. Example: python -m data pocket"""
+    """Build the pocket corpus: documentation prose, 1,024 pieces, a few seconds. Example: python -m data pocket"""
     try:
         corpus = pocket.build(folder, offline)
     except CaddieError as error:
         if offline:
             raise
-        typer.echo(f"{error}\nfalling back to the installed Python's own source: trials can read that text")
+        typer.echo(f"{error}\nfalling back to the installed Python's own source, which trials can read")
         corpus = pocket.build(folder, offline=True)
-    told(corpus)
+    print_summary(corpus)
 
 
 @app.command()
@@ -48,34 +48,37 @@ def prepare(
     train_shards: Annotated[int, typer.Option(min=1, help="shards of 100 M tokens (0.2 GB) to train on")] = 80,
     folder: Annotated[Path | None, typer.Option(help="where the corpus goes; default shards/VARIANT")] = None,
 ) -> None:
-    """The challenge's FineWeb shards from the Hugging Face hub; start it again to go on where it broke.
+    """Download the challenge's FineWeb shards from the Hugging Face hub; run it again to resume a broken download.
 
     Example: python -m data prepare --variant sp1024 --train-shards 10
     """
-    with Shown() as progress:
+    with ConsoleProgress() as progress:
         corpus = fineweb.prepare(variant, folder or Path("shards") / variant, train_shards, progress)
-    told(corpus)
+    print_summary(corpus)
 
 
 @app.command()
 def tokenize(
     source: Annotated[
-        Path, typer.Argument(help="a folder of .txt, .md, .rst and .jsonl files, also .gz .bz2 .xz .zst, or one")
+        Path,
+        typer.Argument(help="a folder of .txt, .md, .rst and .jsonl files, also .gz .bz2 .xz .zst, or one such file"),
     ],
     out: Annotated[Path, typer.Option(help="where the corpus goes")] = Path("shards/text"),
     tokenizer: Annotated[Path | None, typer.Option(help="a SentencePiece model; default: one is trained")] = None,
     vocab_size: Annotated[int, typer.Option(min=260, max=65_535, help="pieces of a trained tokenizer")] = 1024,
-    skip_refused: Annotated[bool, typer.Option("--skip-refused", help="go on without what cannot be read")] = False,
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="continue without the files and lines that cannot be read")
+    ] = False,
 ) -> None:
-    """A corpus of your own text, split by whole documents; it is read into memory.
+    """Build a corpus from your own text, split by whole documents; all of it is read into memory.
 
-    A table says what was taken, mended, skipped and refused.
+    A table says what was taken, fixed, skipped and refused.
     Example: python -m data tokenize ~/notes --out shards/notes
     """
-    here, there = source.resolve(), out.resolve()
-    if here.is_relative_to(there) or there.is_relative_to(here):
+    source_path, out_path = source.resolve(), out.resolve()
+    if source_path.is_relative_to(out_path) or out_path.is_relative_to(source_path):
         raise DataError(
-            f"got --out {out} for text in {source}, expected two folders apart: --out is replaced as a whole"
+            f"got --out {out} for text in {source}, expected neither inside the other: --out is replaced as a whole"
         )
     if tokenizer:
         load_tokenizer(tokenizer)
@@ -83,24 +86,20 @@ def tokenize(
     for line in reading.table():
         typer.echo(line)
     if reading.refused and not skip_refused:
-        raise DataError(f"{reading.refused[0]} (and all that is refused above): mend or move it, or --skip-refused")
-    found = reading.documents
-    model = tokenizer.read_bytes() if tokenizer else train_tokenizer(found, vocab_size)
-    readable = any(source.resolve().is_relative_to(path) for path in ("/usr", sys.prefix, sys.base_prefix))
-    with replaced(out) as work:
-        write_corpus(
-            work,
-            out.name,
-            found,
-            model,
-            f"{len(found)} documents of {documents.shown(Path(source.resolve().name))}",
-            readable,
+        raise DataError(
+            f"{reading.refused[0]} (and everything else refused above); fix or move it, or pass --skip-refused"
         )
-    told(Corpus.open(out))
+    texts = reading.documents
+    model = tokenizer.read_bytes() if tokenizer else train_tokenizer(texts, vocab_size)
+    readable = any(source_path.is_relative_to(path) for path in ("/usr", sys.prefix, sys.base_prefix))
+    title = f"{len(texts)} documents of {documents.printable(Path(source_path.name))}"
+    with replace_folder(out) as work:
+        write_corpus(work, out.name, texts, model, title, readable)
+    print_summary(Corpus.open(out))
 
 
-def told(corpus: Corpus) -> None:
-    """What there is now."""
+def print_summary(corpus: Corpus) -> None:
+    """Print the source and size of a corpus on one line."""
     manifest = corpus.manifest
     totals = ", ".join(f"{split} {count:,}" for split, count in manifest.tokens.items())
     size = f"{sum(manifest.text_bytes.values()):,} bytes of text"
@@ -108,16 +107,16 @@ def told(corpus: Corpus) -> None:
     typer.echo(f"{corpus.folder.name}: {manifest.source}; {size}; tokens: {totals}{unknown}")
 
 
-class Shown(Progress, AbstractContextManager["Shown"]):
-    """A progress bar with gigabytes and minutes; plain lines where there is no terminal."""
+class ConsoleProgress(Progress, AbstractContextManager["ConsoleProgress"]):
+    """A progress bar with gigabytes and remaining time; plain lines without a terminal."""
 
     def __init__(self) -> None:
         columns = (TextColumn("shards"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         self.bar = Bar(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task("shards", total=None)
-        self.done_bytes = self.total_bytes = self.told_percent = 0
+        self.done_bytes = self.total_bytes = self.printed_percent = 0
 
-    def __enter__(self) -> "Shown":
+    def __enter__(self) -> "ConsoleProgress":
         self.bar.start()
         return self
 
@@ -126,15 +125,15 @@ class Shown(Progress, AbstractContextManager["Shown"]):
 
     def start(self, total_bytes: int) -> None:
         self.total_bytes = total_bytes
-        self.say(f"{total_bytes / 1e9:.2f} GB to fetch")
+        self.say(f"{total_bytes / 1e9:.2f} GB to download")
         self.bar.update(self.task, total=total_bytes)
 
     def advance(self, bytes_count: int) -> None:
         self.bar.advance(self.task, bytes_count)
         self.done_bytes += bytes_count
         percent = 10 * (10 * self.done_bytes // max(self.total_bytes, 1))
-        if not console.is_terminal and percent > self.told_percent:
-            self.told_percent = percent
+        if not console.is_terminal and percent > self.printed_percent:
+            self.printed_percent = percent
             self.say(f"{percent} % of {self.total_bytes / 1e9:.2f} GB")
 
     def say(self, line: str) -> None:
@@ -142,7 +141,7 @@ class Shown(Progress, AbstractContextManager["Shown"]):
 
 
 def main() -> None:
-    show_anything()
+    escape_unencodable_output()
     try:
         app()
     except (CaddieError, OSError) as error:

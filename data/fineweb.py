@@ -1,7 +1,7 @@
-"""The challenge's FineWeb shards: where each variant is published, and a corpus made of them.
+"""Download the challenge's FineWeb shards from where each variant is published, and build a corpus from them.
 
-A shard counts when its size, its SHA-256 (as the hub lists it) and its header are right, and the corpus when its
-manifest is written: that is the last thing that happens. What a broken download leaves is gone on with.
+A shard is valid if its size, its SHA-256 (as the hub lists it) and its header are right, and the corpus once its
+manifest is written, which happens last. An interrupted download is resumed.
 """
 
 import json
@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.errors import DataError
 from data.byte_table import ByteTable
 from data.corpus import SPLITS, Corpus, Manifest, file_sha256, write_manifest
-from data.errors import DataError
 from data.hub import Progress, Remote, Repository
 from data.shards import read_shard, write_shard
 
@@ -23,13 +23,13 @@ PLAIN_PATH = re.compile(r"(?!.*\.\.)[\w.-]+(/[\w.-]+)*")
 
 @dataclass(frozen=True)
 class Variant:
-    """One published tokenisation of the same documents (reference/techniques.md 6, rules.md 3)."""
+    """One published tokenization of the same documents (reference/techniques.md 6, rules.md 3)."""
 
     repository: str  # a dataset on the Hugging Face hub
     dataset: str  # its folder below datasets/datasets/
     vocab_size: int
     scored_tokens: int  # of the validation split, as official logs print it
-    train_shards: int = 80  # of 100 M tokens: 8 B, more than 600 s on 8xH100 consume
+    train_shards: int = 80  # of 100 M tokens: 8 B, more than 600 s on 8xH100 can consume
     prefix: str = "datasets"
 
 
@@ -45,7 +45,18 @@ QUIET = Progress()
 def prepare(
     name: str, folder: Path, train_shards: int = 0, progress: Progress = QUIET, dev_tokens: int = DEV_TOKENS
 ) -> Corpus:
-    """Fetch a variant into `folder` and open it; raises DataError with one line, and goes on when called again."""
+    """Download a variant into `folder` and open it; another call resumes an interrupted download.
+
+    Args:
+        name: One of VARIANTS.
+        folder: Where the corpus goes.
+        train_shards: Training shards to download; 0 for the variant's default.
+        progress: Receives bytes and messages.
+        dev_tokens: Tokens to carve from the end of the last training shard for the dev split.
+
+    Raises:
+        DataError: The variant is unknown, the hub does not answer, or a file is not what the hub's manifest says.
+    """
     if name not in VARIANTS:
         raise DataError(f"got variant {name!r}, expected one of {', '.join(VARIANTS)}")
     variant = VARIANTS[name]
@@ -56,8 +67,8 @@ def prepare(
             if len(corpus.shards("train")) == wanted:
                 return corpus
         except DataError as error:
-            progress.say(f"{error}; what is damaged is fetched again")
-        (folder / "manifest.json").unlink()  # what is here and whole stays, all is counted again
+            progress.say(f"{error}; downloading the damaged files again")
+        (folder / "manifest.json").unlink()  # intact files stay; everything is counted again
     folder.mkdir(parents=True, exist_ok=True)
     repository = Repository.open(variant.repository, folder, progress)
     repository.fetch(_files(variant, wanted, repository))
@@ -69,7 +80,7 @@ def prepare(
 
 
 def _files(variant: Variant, wanted: int, repository: Repository) -> list[Remote]:
-    """Every file of the corpus, as the repository's own manifest has it."""
+    """Return every file of the corpus, according to the repository's own manifest."""
     prefix, dataset = variant.prefix, variant.dataset
     try:
         manifest = json.loads(repository.read(f"{prefix}/manifest.json"))
@@ -83,17 +94,17 @@ def _files(variant: Variant, wanted: int, repository: Repository) -> list[Remote
         reason = f"{type(error).__name__} {error}"
         raise DataError(f"{repository.name}: expected {dataset} in {prefix}/manifest.json, found {reason}") from error
     if not 1 <= wanted <= published:
-        raise DataError(f"{repository.name}: got --train-shards {wanted}, it has 1 to {published} of {dataset}")
+        raise DataError(f"{repository.name}: got --train-shards {wanted}, expected 1 to {published} for {dataset}")
     stem = f"{prefix}/datasets/{dataset}"
     names = {tokenizer_path: "tokenizer.model"}
     for split, kind, count in (("validation", "val", validation), ("train", "train", wanted)):
         files = [f"fineweb_{kind}_{number:06d}.bin" for number in range(count)]
         names |= {f"{stem}/{file}": f"{split}/{file}" for file in files}
-    return repository.listed(names)
+    return repository.list_files(names)
 
 
 def _carve(folder: Path, dev_tokens: int) -> None:
-    """Move the end of the last training shard, from a document's start, to the dev split."""
+    """Move the end of the last training shard, from the start of a document on, to the dev split."""
     last = sorted((folder / "train").glob("fineweb_train_*.bin"))[-1]
     tokens = read_shard(last)
     first = len(tokens) - min(dev_tokens, len(tokens) // 2)
@@ -103,13 +114,13 @@ def _carve(folder: Path, dev_tokens: int) -> None:
     cut = first + int(starts[0])
     (folder / "dev").mkdir(exist_ok=True)
     write_shard(folder / "dev" / "fineweb_val_000000.bin", tokens[cut:])
-    kept = last.with_suffix(".cut")
-    write_shard(kept, tokens[:cut])
-    kept.replace(last)
+    shortened = last.with_suffix(".cut")
+    write_shard(shortened, tokens[:cut])
+    shortened.replace(last)
 
 
 def _finish(name: str, variant: Variant, folder: Path, source: str) -> Corpus:
-    """Count everything once, and write the manifest that makes it a corpus."""
+    """Count tokens and bytes, and write the manifest that makes the folder a corpus."""
     table = ByteTable.from_tokenizer(folder / "tokenizer.model")
     if table.vocab_size != variant.vocab_size:
         raise DataError(f"{folder}: expected a tokenizer of {variant.vocab_size}, found {table.vocab_size}")
@@ -119,7 +130,7 @@ def _finish(name: str, variant: Variant, folder: Path, source: str) -> Corpus:
         for path in sorted((folder / split).glob("fineweb_*.bin")):
             shard = read_shard(path, variant.vocab_size)
             tokens[split] += len(shard)
-            text_bytes[split] += table.count(shard, previous)
+            text_bytes[split] += table.count_bytes(shard, previous)
             previous = int(shard[-1])
     scored = tokens["validation"] - 1
     if not 0 <= scored - variant.scored_tokens < LONGEST_SEQUENCE:

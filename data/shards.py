@@ -1,4 +1,4 @@
-"""The challenge's token shards: 256 little-endian int32 of header, then uint16 tokens."""
+"""The challenge's format of token shards: a header of 256 little-endian int32, then uint16 tokens."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data.errors import DataError
+from common.errors import DataError
 
 Tokens = npt.NDArray[np.uint16]
 
@@ -17,7 +17,7 @@ HEADER_BYTES = 4 * HEADER_INTS
 
 
 def write_shard(path: Path, tokens: npt.ArrayLike) -> None:
-    """Write one shard; `tokens` must fit uint16."""
+    """Write one shard; raise DataError for tokens that do not fit uint16."""
     values = np.asarray(tokens)
     if values.size and (values.min() < 0 or values.max() > 0xFFFF):
         raise DataError(f"{path}: token ids span {values.min()}..{values.max()}, expected 0..65535")
@@ -29,9 +29,14 @@ def write_shard(path: Path, tokens: npt.ArrayLike) -> None:
 
 
 def read_shard(path: Path, vocab_size: int | None = None) -> Tokens:
-    """Map one shard read-only after checking its header and size.
+    """Memory-map one shard read-only after checking its header and size.
 
-    Raises DataError that names the file, what was expected and what was found.
+    Args:
+        path: The shard.
+        vocab_size: Check that all token ids are below it; without it they are not checked.
+
+    Raises:
+        DataError: The shard is damaged or of another vocabulary; names the file, expected and found.
     """
     size = path.stat().st_size if path.is_file() else -1
     if size < HEADER_BYTES:
@@ -39,9 +44,9 @@ def read_shard(path: Path, vocab_size: int | None = None) -> Tokens:
             f"{path}: expected a header of {HEADER_BYTES} bytes, found {max(size, 0)} bytes; build it again"
         )
     header = np.fromfile(path, dtype="<i4", count=HEADER_INTS)
-    for name, found, expected in (("magic", header[0], MAGIC), ("version", header[1], VERSION)):
-        if found != expected:
-            raise DataError(f"{path}: expected {name} {expected}, found {found}; not a token shard of this format")
+    for name, actual, expected in (("magic", header[0], MAGIC), ("version", header[1], VERSION)):
+        if actual != expected:
+            raise DataError(f"{path}: expected {name} {expected}, found {actual}; not a token shard of this format")
     count = int(header[2])
     if size != HEADER_BYTES + 2 * count:
         raise DataError(
@@ -54,5 +59,5 @@ def read_shard(path: Path, vocab_size: int | None = None) -> Tokens:
 
 
 def read_shards(paths: Iterable[Path], vocab_size: int | None = None) -> Tokens:
-    """All shards of one split as one stream, in the order of their names."""
+    """Read all shards of one split as one stream, in the order of their names."""
     return np.concatenate([read_shard(path, vocab_size) for path in sorted(paths)])

@@ -1,10 +1,11 @@
-"""What a job can reach, pinned by level and person: renews the lists of tests/preflight/audit_expected.toml.
+"""List what a job can reach, by sandbox level and user: updates tests/preflight/sandbox/audit_expected.toml.
 
-The reasons there are written by hand; a system call's is its place in preflight/sandbox/syscalls.tsv.
+The reasons in that file are written by hand; those for system calls are in preflight/sandbox/isolation/syscalls.tsv.
 
-.venv/bin/python -m dev.audit
+    python -m dev.audit
 """
 
+import argparse
 import json
 import os
 import platform
@@ -13,39 +14,41 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from dev.hostile import STRANGER, Act, perform, scene
-from preflight.sandbox import seccomp
-from preflight.sandbox.isolation import available_levels
+from dev.hostile import OTHER_UID, Attack, attack_folder, run_attacks
+from preflight.sandbox.isolation import seccomp
+from preflight.sandbox.isolation.levels import available_levels
 
 ROOT = Path(__file__).resolve().parent.parent
-EXPECTED = ROOT / "tests" / "preflight" / "audit_expected.toml"
-PROGRAM = ROOT / "tests" / "preflight" / "attacks" / "audit.py"
+EXPECTED = ROOT / "tests" / "preflight" / "sandbox" / "audit_expected.toml"
+PROGRAM = ROOT / "tests" / "preflight" / "sandbox" / "attacks" / "audit.py"
 LEVELS = [level for level in available_levels() if level != "none"]
 
 
 def views() -> list[tuple[str, str, int, int]]:
-    """Every view that is pinned: its name, level, uid and ranks."""
-    people = {"root": 0, "person": STRANGER} if os.geteuid() == 0 else {"person": os.geteuid()}
-    alone = [(f"{level}_{name}", level, uid, 1) for level in LEVELS for name, uid in people.items()]
-    return alone + [
-        (f"{level}_{name}_ranks", level, uid, 2) for level in LEVELS for name, uid in list(people.items())[:1]
+    """Return every view in the file: its name, level, uid and ranks."""
+    users = {"root": 0, "person": OTHER_UID} if os.geteuid() == 0 else {"person": os.geteuid()}
+    single = [(f"{level}_{name}", level, uid, 1) for level in LEVELS for name, uid in users.items()]
+    return single + [
+        (f"{level}_{name}_ranks", level, uid, 2) for level in LEVELS for name, uid in list(users.items())[:1]
     ]
 
 
 def audit(level: str, uid: int, ranks: int) -> dict[str, list[str]]:
-    """What a job of this level, person and number of ranks found, by kind."""
-    with scene(uid) as folder:
-        act = Act(PROGRAM.read_text(), inputs={"view": str(folder / "view")}, ranks=ranks)
-        (done,) = perform(uid, level, folder, act)
-    if not done.said:
-        raise SystemExit(f"got no list from the job, but {done}")
-    return {kind: sorted({named(kind, str(thing)) for thing in things}) for kind, things in done.said.items()}
+    """Return what a job of this level, user and number of ranks can reach, by kind."""
+    with attack_folder(uid) as folder:
+        attack = Attack(PROGRAM.read_text(), inputs={"view": str(folder / "view")}, ranks=ranks)
+        (result,) = run_attacks(uid, level, folder, attack)
+    if not result.output:
+        raise SystemExit(f"expected a list from the job, got {result}")
+    return {
+        kind: sorted({portable_name(kind, str(thing)) for thing in things}) for kind, things in result.output.items()
+    }
 
 
-def named(kind: str, thing: str) -> str:
-    """The same on every machine: calls by name, and one name for the folders that this Python happens to stand in."""
+def portable_name(kind: str, thing: str) -> str:
+    """Return a name that is the same on every machine: for system calls, and for the folders above this Python."""
     if kind == "calls":
-        return calls().get(thing, thing)
+        return system_calls().get(thing, thing)
     for prefix in (sys.prefix, sys.base_prefix):
         top = f"/{Path(prefix).parts[1]}"
         if top != "/usr" and kind == "read" and thing.rstrip("/") == top:
@@ -53,30 +56,38 @@ def named(kind: str, thing: str) -> str:
     return thing
 
 
-def calls() -> dict[str, str]:
-    """Number -> name."""
+def system_calls() -> dict[str, str]:
+    """Map each number to its name."""
     return {str(number): name for name, number in seccomp.numbers(platform.machine()).items()}
 
 
-def pinned() -> dict[str, dict[str, dict[str, list[str]]]]:
-    return tomllib.loads(EXPECTED.read_text())["view"]
+def expected_views() -> dict[str, dict[str, dict[str, list[str]]]]:
+    """Read what each view is expected to reach."""
+    expected: dict[str, dict[str, dict[str, list[str]]]] = tomllib.loads(EXPECTED.read_text())["view"]
+    return expected
 
 
 def unexplained(kind: str, things: Iterable[str]) -> list[str]:
-    """Things that a job may reach and nobody has said why."""
-    why = tomllib.loads(EXPECTED.read_text())["why"]
-    known = {*why.get(kind, {}), *(calls().values() if kind == "calls" else ())}
-    return sorted(set(things) - known)
+    """Return the things that a job may reach without a written reason."""
+    reasons = tomllib.loads(EXPECTED.read_text())["why"]
+    explained = {*reasons.get(kind, {}), *(system_calls().values() if kind == "calls" else ())}
+    return sorted(set(things) - explained)
 
 
-def written(view: str, found: dict[str, list[str]]) -> str:
-    """A view as TOML."""
+def to_toml(view: str, reached: dict[str, list[str]]) -> str:
+    """Format a view as TOML."""
     lines = [f"[view.{view}]"]
-    for kind, things in found.items():
+    for kind, things in reached.items():
         lines.append(f"{kind} = [{', '.join(json.dumps(thing) for thing in things)}]")
     return "\n".join([*lines, ""])
 
 
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    reasons = EXPECTED.read_text().partition("[view.")[0]
+    pages = [to_toml(name, audit(level, uid, ranks)) for name, level, uid, ranks in views()]
+    EXPECTED.write_text(reasons + "\n".join(pages))
+
+
 if __name__ == "__main__":
-    kept = EXPECTED.read_text().partition("[view.")[0]
-    EXPECTED.write_text(kept + "\n".join(written(view, audit(*how)) for view, *how in views()))
+    main()

@@ -1,4 +1,4 @@
-"""The command reference, from what `--help` says: `python -m dev.commands --write` renews docs/commands.md."""
+"""Generate the command reference from `--help`: `python -m dev.commands --write` updates docs/commands.md."""
 
 import argparse
 import subprocess
@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from data.__main__ import app as data_app
-from experiments.cli import app as experiments_app
+from experiments.cli.app import app as experiments_app
 from preflight.__main__ import check_records
 from preflight.__main__ import main as check_tree
 
@@ -31,17 +31,17 @@ def main() -> int:
 
 
 def reference() -> str:
-    """The whole page."""
-    opening = "What `--help` says of each, word for word: `python -m dev.commands --write` makes this page and"
-    parts = [f"# Commands\n\n{opening}\na test keeps it so. From a checkout, `python` is `.venv/bin/python`.\n"]
-    for title, text in helps():
+    """Return the whole page as Markdown."""
+    opening = "The `--help` text of each command: `python -m dev.commands --write` generates this page, a test keeps"
+    parts = [f"# Commands\n\n{opening}\nit current. In a checkout, `python` is `.venv/bin/python`.\n"]
+    for title, text in help_texts():
         body = "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
         parts.append(f"## `{title}`\n\n```\n{body}\n```\n")
     return "\n".join(parts)
 
 
-def helps() -> Iterator[tuple[str, str]]:
-    """(command, its help), in the order in which a person meets them."""
+def help_texts() -> Iterator[tuple[str, str]]:
+    """Yield (command, help text) in the order in which a new user meets the commands."""
     loop = subprocess.run([ROOT / "loop.sh", "--help"], capture_output=True, text=True, check=True)
     yield "./loop.sh", loop.stdout
     yield from _commands("python -m experiments", experiments_app)
@@ -51,8 +51,8 @@ def helps() -> Iterator[tuple[str, str]]:
 
 
 def _commands(program: str, app: typer.Typer) -> Iterator[tuple[str, str]]:
-    for one in app.registered_commands:
-        name = one.name or str(one.callback and one.callback.__name__).replace("_", "-")
+    for command in app.registered_commands:
+        name = command.name or str(command.callback and command.callback.__name__).replace("_", "-")
         yield f"{program} {name}", _help(app, program, name)
 
 

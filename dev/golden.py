@@ -1,7 +1,7 @@
-"""Golden losses of this checkout: 20 training steps of every preset at pocket width, to tell a refactor from a change.
+"""Golden losses: 20 training steps of every preset at pocket width, to verify that a refactoring changes no numbers.
 
-make golden            this tree against its parent commit, bit for bit, on this machine
-make golden-write      renew tests/base/golden after a change that is meant
+make golden            compare this tree with its parent commit, bit for bit, on this machine
+make golden-write      update tests/base/golden after an intended change
 """
 
 import argparse
@@ -12,48 +12,49 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from experiments.golden import FOLDER, SMALL, prepared, text
-from preflight.sandbox.isolation import available_levels
-from preflight.tree import Tree, read_folder
+from experiments.promotion.golden import FOLDER, SMALL, bundled, format_losses
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source.tree import Tree, read_folder
 
 ROOT = Path(__file__).parent.parent
 GOLDEN = ROOT / FOLDER
-PRESET = SMALL[0]  # what every tree has
+PRESET = SMALL[0]  # every tree has it
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--write", action="store_true", help="renew the golden files")
-    parser.add_argument("--parent", help="commit to compare with; default: HEAD under changes, else the one before it")
+    parser.add_argument("--write", action="store_true", help="update the golden files")
+    parser.add_argument("--parent", help="commit to compare with; default: HEAD if base/ has changes, else HEAD~1")
     options = parser.parse_args()
     if options.write:
-        with prepared(read_folder(ROOT), available_levels()[0]) as golden:
+        with bundled(read_folder(ROOT), available_levels()[0]) as golden:
             for preset in golden.presets(PRESET):
-                (GOLDEN / f"{preset}.txt").write_text(text(golden.losses(preset)))
+                (GOLDEN / f"{preset}.txt").write_text(format_losses(golden.losses(preset)))
         return 0
     return compare(options.parent or default_parent())
 
 
 def losses(tree: Path, preset: str) -> list[float]:
-    """Training losses of the base/ in a folder."""
-    with prepared(read_folder(tree), available_levels()[0]) as golden:
+    """Return the training losses of the base/ in a folder."""
+    with bundled(read_folder(tree), available_levels()[0]) as golden:
         return golden.losses(preset)
 
 
 def read(preset: str) -> list[float]:
+    """Read the golden losses of a preset."""
     return [float(line.split()[1]) for line in (GOLDEN / f"{preset}.txt").read_text().splitlines()]
 
 
 def compare(parent: str) -> int:
-    """Print one line a preset; 1 if a loss that the parent has differs in any bit."""
+    """Print one line per preset; return 1 if a loss differs in any bit from the parent's."""
     changed, level = False, available_levels()[0]
-    with prepared(committed(parent), level) as theirs, prepared(read_folder(ROOT), level) as ours:
-        known = theirs.presets(PRESET)
-        for preset in ours.presets(PRESET):
-            if preset not in known:
+    with bundled(committed(parent), level) as parent_golden, bundled(read_folder(ROOT), level) as golden:
+        parent_presets = parent_golden.presets(PRESET)
+        for preset in golden.presets(PRESET):
+            if preset not in parent_presets:
                 print(f"{preset:20} new")
                 continue
-            before, after = theirs.losses(preset), ours.losses(preset)
+            before, after = parent_golden.losses(preset), golden.losses(preset)
             step = next((i for i, pair in enumerate(zip(before, after, strict=True)) if pair[0] != pair[1]), None)
             changed |= step is not None
             verdict = "the same" if step is None else f"step {step + 1}: {before[step]!r} became {after[step]!r}"
@@ -62,7 +63,7 @@ def compare(parent: str) -> int:
 
 
 def committed(commit: str) -> Tree:
-    """base/ as it is in a commit."""
+    """Read base/ as it is in a commit."""
     archive = subprocess.run(["git", "archive", commit, "base"], cwd=ROOT, check=True, capture_output=True).stdout
     with tempfile.TemporaryDirectory() as scratch:
         tarfile.open(fileobj=io.BytesIO(archive)).extractall(scratch, filter="data")
@@ -70,6 +71,7 @@ def committed(commit: str) -> Tree:
 
 
 def default_parent() -> str:
+    """Return HEAD if base/ has uncommitted changes, else HEAD~1."""
     status = ["git", "status", "--porcelain", "base"]
     dirty = subprocess.run(status, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return "HEAD" if dirty else "HEAD~1"

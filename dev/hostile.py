@@ -1,9 +1,10 @@
-"""Hostile programs in real jobs, for tests of the walls and the table of channels: all that calls the sandbox.
+"""Run hostile programs in real sandbox jobs, for tests of the isolation and for the table of covert channels.
 
-A program is a Python source; `{in}/name` in it is where its input `name` lies. It prints JSON on its last line.
-`python -m dev.hostile` reads acts as JSON and prints their endings: the harness as another person would run it.
+A program is Python source; `{in}/name` in it is the path of its input `name`. It prints JSON on its last line.
+`python -m dev.hostile` reads attacks as JSON and prints their results: the harness as another user would run it.
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -17,13 +18,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.errors import Refused, SandboxError
-from preflight.phases import require
-from preflight.sandbox import Job, Limits, Outcome, run
+from common.errors import Refused, SandboxError
+from preflight.candidate.candidate import raise_for_outcome
+from preflight.sandbox.job import Job, Limits, Outcome
+from preflight.sandbox.start import run
 
 ROOT = Path(__file__).resolve().parent.parent
-STRANGER = 20_001  # a uid that owns nothing
-BEHIND_CURTAIN = """
+OTHER_UID = 20_001  # a uid that owns nothing
+BECOME_USER = """
 set -e
 if [ -n "$2" ]; then
     held=$(mktemp -d); mount --bind "$1" "$held"; mount -t tmpfs -o mode=755 none "$2"
@@ -35,92 +37,94 @@ exec setpriv --reuid "$uid" --regid "$uid" --clear-groups --inh-caps=-all "$@"
 
 
 @dataclass(frozen=True)
-class Act:
-    """One hostile program and what its job may see and spend."""
+class Attack:
+    """One hostile program, and what its job may see and use."""
 
     source: str
-    name: str = "job"  # of the job's folder
+    name: str = "job"  # the name of the job's folder
     inputs: Mapping[str, str] = field(default_factory=dict)  # name -> path
-    limits: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)  # fields of Limits
     ranks: int = 1
     internet: bool = False
-    beside: bool = False  # runs at the same time as the act after it
+    concurrent: bool = False  # runs at the same time as the next attack
 
 
 @dataclass(frozen=True)
-class End:
-    """How an act ended, in the sandbox's words and in the ledger's."""
+class AttackResult:
+    """The end of an attack, in the terms of the sandbox and of the ledger."""
 
     status: int | None
     reason: str
-    verdict: str  # what preflight.phases makes of it: empty, the candidate's fault, or infra
+    verdict: str  # from preflight.candidate.candidate: empty, the candidate's fault, or infra
     log: str
 
     @property
-    def said(self) -> Any:
-        """The JSON on the program's last line; None where there is none."""
+    def output(self) -> Any:
+        """The JSON on the program's last line; None if there is none."""
         try:
             return json.loads(self.log.splitlines()[-1])
         except (IndexError, ValueError):
             return None
 
 
-def job(act: Act, folder: Path, level: str) -> Job:
-    """The act as the sandbox takes it: the only lines that know its fields."""
-    source, inputs = act.source, {name: Path(path) for name, path in act.inputs.items()}
-    if act.internet:  # a proposer's program sees files at their own paths
-        for name, path in act.inputs.items():
+def make_job(attack: Attack, folder: Path, level: str) -> Job:
+    """Return the attack as a job of the sandbox."""
+    source, inputs = attack.source, {name: Path(path) for name, path in attack.inputs.items()}
+    if attack.internet:  # a proposer's program sees files at their own paths
+        for name, path in attack.inputs.items():
             source = source.replace(f"{{in}}/{name}", path)
     return Job(
         (sys.executable, "-c", source),
-        folder / act.name,
-        Limits(**{"wall_seconds": 20, "cpu_seconds": 40, **act.limits}),
-        inputs={} if act.internet else inputs,
-        host_paths=tuple(inputs.values()) if act.internet else (),
-        ranks=act.ranks,
-        internet=act.internet,
+        folder / attack.name,
+        Limits(**{"wall_seconds": 20, "cpu_seconds": 40, **attack.limits}),
+        inputs={} if attack.internet else inputs,
+        host_paths=tuple(inputs.values()) if attack.internet else (),
+        ranks=attack.ranks,
+        internet=attack.internet,
         level=level,
     )
 
 
-def end(made: Job, outcome: Outcome) -> End:
+def make_result(job: Job, outcome: Outcome) -> AttackResult:
+    """Return the result of an attack as preflight would judge it."""
     verdict = ""
     try:
-        require(made, outcome, "score")
+        raise_for_outcome(job, outcome, "score")
     except Refused as refused:
         verdict = refused.verdict
     except SandboxError:
         verdict = "infra"
-    return End(outcome.status, outcome.reason, verdict, made.log.read_text(errors="replace"))
+    return AttackResult(outcome.status, outcome.reason, verdict, job.log.read_text(errors="replace"))
 
 
-def play(acts: Sequence[Act], folder: Path, level: str) -> list[End]:
-    """The acts one after another, or two at a time, as the person who runs this process."""
-    ends: list[End | None] = [None] * len(acts)
+def run_attacks_here(attacks: Sequence[Attack], folder: Path, level: str) -> list[AttackResult]:
+    """Run attacks one after another, or two at a time, as the user of this process."""
+    results: list[AttackResult | None] = [None] * len(attacks)
 
-    def one(index: int) -> None:
-        made = job(acts[index], folder, level)
-        ends[index] = end(made, run(made))
+    def run_attack(index: int) -> None:
+        job = make_job(attacks[index], folder, level)
+        results[index] = make_result(job, run(job))
 
     with ExitStack() as waiting:
-        for index, act in enumerate(acts):
-            thread = threading.Thread(target=one, args=(index,))
+        for index, attack in enumerate(attacks):
+            thread = threading.Thread(target=run_attack, args=(index,))
             thread.start()
-            if act.beside:
+            if attack.concurrent:
                 waiting.callback(thread.join)
             else:
                 thread.join()
-    if None in ends:
-        raise SandboxError(f"got no outcome of {[act.name for act, done in zip(acts, ends) if done is None]}")  # noqa: B905
-    return [done for done in ends if done is not None]
+    missing = [attack.name for attack, result in zip(attacks, results, strict=True) if result is None]
+    if missing:
+        raise SandboxError(f"got no outcome of {missing}")
+    return [result for result in results if result is not None]
 
 
-def play_as(uid: int, acts: Sequence[Act], folder: Path, level: str, nice: int = 0) -> list[End]:
-    """The same with the harness run by another person (0: a process of one's own); `folder` must be that person's."""
-    orders = json.dumps({"acts": [asdict(act) for act in acts], "folder": str(folder), "level": level})
+def run_attacks_as(uid: int, attacks: Sequence[Attack], folder: Path, level: str, nice: int = 0) -> list[AttackResult]:
+    """Run attacks with the harness in a separate process of user `uid`, who must own `folder`."""
+    request = json.dumps({"attacks": [asdict(attack) for attack in attacks], "folder": str(folder), "level": level})
     done = subprocess.run(
-        [*as_person(uid), "nice", "-n", str(nice), sys.executable, "-m", "dev.hostile"],
-        input=orders,
+        [*as_user(uid), "nice", "-n", str(nice), sys.executable, "-m", "dev.hostile"],
+        input=request,
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -128,30 +132,30 @@ def play_as(uid: int, acts: Sequence[Act], folder: Path, level: str, nice: int =
     )
     if done.returncode:
         raise SandboxError(f"uid {uid}: {done.stderr[-2000:]}")
-    return [End(**made) for made in json.loads(done.stdout.splitlines()[-1])]
+    return [AttackResult(**fields) for fields in json.loads(done.stdout.splitlines()[-1])]
 
 
-def as_person(uid: int) -> list[str]:
-    """What makes root another person, who reaches this Python even where it lies in a home that is root's alone."""
+def as_user(uid: int) -> list[str]:
+    """Return the command prefix that turns root into another user, who can use this Python even in root's own home."""
     if uid == os.geteuid():
         return []
     prefix = Path(sys.base_prefix)
-    shut = [path for path in reversed(prefix.parents) if not path.stat().st_mode & 1]
+    private = [path for path in reversed(prefix.parents) if not path.stat().st_mode & 1]
     return [
         "unshare",
         "--mount",
         "bash",
         "-c",
-        BEHIND_CURTAIN,
+        BECOME_USER,
         "bash",
         str(prefix),
-        str(shut[0]) if shut else "",
+        str(private[0]) if private else "",
         str(uid),
     ]
 
 
-def own_folder(uid: int) -> Path:
-    """A fresh folder of that person's; the caller removes it."""
+def make_user_folder(uid: int) -> Path:
+    """Create a new folder that the user owns; the caller removes it."""
     folder = Path(tempfile.mkdtemp(prefix="hostile-"))
     if uid != os.geteuid():
         os.chown(folder, uid, uid)
@@ -159,9 +163,9 @@ def own_folder(uid: int) -> Path:
 
 
 @contextmanager
-def scene(uid: int) -> Iterator[Path]:
-    """The same with one input, view/shard, while the context lasts."""
-    folder = own_folder(uid)
+def attack_folder(uid: int) -> Iterator[Path]:
+    """Create a temporary folder that the user owns, with one input, view/shard."""
+    folder = make_user_folder(uid)
     try:
         (folder / "view").mkdir()
         (folder / "view" / "shard").write_bytes(bytes(5_000))
@@ -172,22 +176,30 @@ def scene(uid: int) -> Iterator[Path]:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
-def perform(uid: int, level: str, folder: Path, *acts: Act) -> list[End]:
-    """The acts as that person, in a process of their own if it is another."""
-    return play(acts, folder, level) if uid == os.geteuid() else play_as(uid, acts, folder, level)
+def run_attacks(uid: int, level: str, folder: Path, *attacks: Attack) -> list[AttackResult]:
+    """Run attacks as a user, in a separate process unless it is the user of this one."""
+    if uid == os.geteuid():
+        return run_attacks_here(attacks, folder, level)
+    return run_attacks_as(uid, attacks, folder, level)
 
 
-def no_such_person(uid: int) -> str:
-    """Why nobody can be that person here; empty if somebody can."""
+def reason_unavailable(uid: int) -> str:
+    """Return the reason why this process cannot become the user; empty if it can."""
     if uid == os.geteuid():
         return ""
     if missing := [name for name in ("unshare", "setpriv", "mount") if not shutil.which(name)]:
-        return f"{', '.join(missing)} of util-linux is needed to be another person"
-    failed = subprocess.run([*as_person(uid), "true"], capture_output=True).returncode
-    return f"root may not become uid {uid} here: no mount namespace for its Python" if failed else ""
+        return f"{', '.join(missing)} of util-linux is needed to become another user"
+    failed = subprocess.run([*as_user(uid), "true"], capture_output=True).returncode
+    return f"root cannot become uid {uid} here: no mount namespace for its Python" if failed else ""
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    request = json.load(sys.stdin)
+    attacks = [Attack(**fields) for fields in request["attacks"]]
+    results = run_attacks_here(attacks, Path(request["folder"]), request["level"])
+    print(json.dumps([asdict(result) for result in results]))
 
 
 if __name__ == "__main__":
-    orders = json.load(sys.stdin)
-    played = play([Act(**act) for act in orders["acts"]], Path(orders["folder"]), orders["level"])
-    print(json.dumps([asdict(done) for done in played]))
+    main()

@@ -1,1 +1,1 @@
-"""Trusted: the loop. Proposals become trials, trials become rows, commits and verdicts."""
+"""The trusted research loop: it turns proposals into trials, and trials into ledger rows, commits and verdicts."""

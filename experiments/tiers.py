@@ -1,52 +1,58 @@
-"""What a trial may cost, per profile: the only place, and nothing in base/ can change it."""
+"""The budgets of a trial per profile; they are defined only here, and nothing in base/ can change them."""
 
 from dataclasses import dataclass, replace
 from math import inf, sqrt
 
-from experiments.judge import RULES, Noise, Rule
-from preflight.limits import EVALUATION_SECONDS, TRAIN_SECONDS
-from preflight.phases import Target
-from preflight.targets import EIGHT_H100, ONE_H100, POCKET
+from common.limits import EVALUATION_SECONDS, TRAIN_SECONDS
+from experiments.judge.noise import Noise
+from experiments.judge.rule import RULES, Rule
+from preflight.candidate.launch import EIGHT_H100, ONE_H100, POCKET, LaunchConfig
 
-CONTROL_EVERY = 10  # of the trials that a cheap look would end, one runs on: else its worth could not be known
-MEASUREMENTS = 1.9  # of a trial, on average: dev/benchmarks/judge.md; one in ten repeats a seed
-PACK_SECONDS = 600.0  # of packing and of unpacking, by the wall
-SEED_SD_BPB = 0.0007  # of official records between seeds (rules.md section 8)
-GUESSED = 1.0  # degrees of freedom of an expectation that nobody measured on that tier: replicates soon outweigh it
+CONTROL_EVERY = 10  # one in so many trials that the proxy would drop runs in full, to measure what the proxy is worth
+MEASUREMENTS_PER_TRIAL = 1.9  # on average (dev/benchmarks/judge.md); one in ten repeats a seed
+PACK_SECONDS = 600.0  # wall time of packing, and of unpacking
+SEED_SD_BPB = 0.0007  # between seeds of official records (rules.md section 8)
+# Degrees of freedom of a noise estimate that was not measured on its tier: replicates soon outweigh it.
+ASSUMED_DEGREES = 1.0
 
 
 @dataclass(frozen=True)
 class Tier:
-    """One kind of measurement of a candidate."""
+    """One kind of measurement of a candidate, and its budgets.
+
+    Example:
+        >>> PROFILES["pocket"].tier.with_steps(100).steps
+        100
+    """
 
     name: str
-    target: Target
-    split: str  # dev or validation
+    target: LaunchConfig
+    split: str  # "dev" or "validation"
     rule: Rule
     expected_noise: Noise  # of a paired difference, before anything is measured
     train_wall_seconds: float  # generous where CPU seconds are the budget
     score_wall_seconds: float
-    train_cpu_slack: float  # the hard stop, over the CPU seconds that the baseline needed; inf = by wallclock alone
-    score_cpu_slack: float  # the same for loading and the first conversation
-    pack_cpu_seconds: float  # of packing and of unpacking, which can learn nothing (preflight/packing.py)
-    largest_block: int  # tokens of one frame of the first conversation
-    proof_tokens: int  # read again, about, where a measurement decides no keep: else all of them
-    proof_places: int  # distributions demanded of a whole stream, a quarter of them or more of a part
-    smooth_bound_bpb: float  # a proof that leaves more room than this is no proof
+    train_cpu_slack: float  # hard stop, in units of the baseline's CPU seconds; inf = wall time alone
+    score_cpu_slack: float  # the same for loading and the first scoring pass
+    pack_cpu_seconds: float  # for packing, and for unpacking; neither can learn (preflight/candidate/packing.py)
+    largest_block: int  # tokens in one frame of the first scoring pass
+    audit_tokens: int  # about so many are scored again where no keep depends on it; otherwise all of them
+    audit_positions: int  # probe positions in a whole stream; at least a quarter of them in a part
+    systematic_bound_bpb: float  # an audit that allows a larger systematic bias fails
     expected_minutes: float  # of one measurement
 
     @property
     def steps(self) -> int | None:
-        """How long a training run is, where that is fixed in steps."""
+        """The length of a training run, where the tier fixes it in steps."""
         return int(self.target.environment.get("ITERATIONS", "0")) or None
 
     @property
     def equal_compute(self) -> bool:
-        """Whether dearer steps are fewer: CPU seconds are the budget, and steps are how they are given out."""
+        """True if CPU seconds are the budget: a trial whose steps cost more gets fewer of them."""
         return self.steps is not None and self.train_cpu_slack < inf
 
     def with_steps(self, steps: int | None) -> "Tier":
-        """The same with so many steps of training, where a trial was given others than the tier's own."""
+        """Return the tier with so many training steps; None leaves the tier's own."""
         if steps is None:
             return self
         environment = {**self.target.environment, "ITERATIONS": str(steps)}
@@ -58,18 +64,17 @@ FULL_POCKET = Tier(
     target=POCKET,
     split="dev",
     rule=RULES["caddie"],
-    expected_noise=Noise.expected(
-        0.014
-    ),  # of 42 pairs of equals, a third of which drew everything anew (dev/benchmarks/judge.md)
+    # Of 42 pairs of equal trees, a third of which drew everything anew (dev/benchmarks/judge.md).
+    expected_noise=Noise.expected(0.014),
     train_wall_seconds=240,
     score_wall_seconds=120,
-    train_cpu_slack=1.20,  # candidates get up to 1.10 (experiments/compute.py), and counts vary by less than 0.10
-    score_cpu_slack=4.0,  # as the challenge's second 600 s are more than its records' evaluation once took
+    train_cpu_slack=1.20,  # candidates get up to 1.10 (trial/equal_compute.py), and counts vary by less than 0.10
+    score_cpu_slack=4.0,  # generous, as the challenge's second 600 s were for its records' evaluation
     pack_cpu_seconds=20.0,
     largest_block=16_384,
-    proof_tokens=1 << 40,
-    proof_places=640,
-    smooth_bound_bpb=0.001,
+    audit_tokens=1 << 40,
+    audit_positions=640,
+    systematic_bound_bpb=0.001,
     expected_minutes=0.9,
 )
 
@@ -78,16 +83,16 @@ FULL_H100 = Tier(
     target=ONE_H100,
     split="dev",
     rule=RULES["caddie"],
-    expected_noise=Noise.expected(SEED_SD_BPB * sqrt(2.0), GUESSED),
+    expected_noise=Noise.expected(SEED_SD_BPB * sqrt(2.0), ASSUMED_DEGREES),
     train_wall_seconds=TRAIN_SECONDS,
     score_wall_seconds=EVALUATION_SECONDS,
     train_cpu_slack=inf,
     score_cpu_slack=inf,
     pack_cpu_seconds=inf,
     largest_block=1 << 20,
-    proof_tokens=1 << 20,
-    proof_places=16_384,
-    smooth_bound_bpb=0.001,
+    audit_tokens=1 << 20,
+    audit_positions=16_384,
+    systematic_bound_bpb=0.001,
     expected_minutes=14,
 )
 FULL_8XH100 = replace(
@@ -98,28 +103,28 @@ FULL_8XH100 = replace(
 )
 
 
-# A proxy only sorts out: what is clearly worse there is not run in full. One seed, nothing confirmed.
-SORT_OUT = Rule(seeds=1, keep_p=0.9, drop_p=0.9, fresh=0, lines_per_effect=inf)
+# A proxy only screens: a trial that is clearly worse there is not run in full. One seed, nothing confirmed.
+SCREENING = Rule(seeds=1, keep_p=0.9, drop_p=0.9, fresh=0, lines_per_effect=inf)
 PROXY_H100 = replace(
     FULL_H100,
     name="proxy",
-    rule=SORT_OUT,
-    expected_noise=Noise.expected(3 * SEED_SD_BPB, GUESSED),  # an early loss spreads more
+    rule=SCREENING,
+    expected_noise=Noise.expected(3 * SEED_SD_BPB, ASSUMED_DEGREES),  # an early loss spreads more
     target=replace(ONE_H100, environment={**ONE_H100.environment, "ITERATIONS": "250"}),
     expected_minutes=5,
 )
 PROXY_8XH100 = replace(PROXY_H100, target=replace(PROXY_H100.target, preset=EIGHT_H100.preset))
 
-# Promotion: fresh seeds on the validation set, as many distributions as a search tier demands in a night. On a CPU a
-# place costs 19 ms: 4,096 of them take longer than the training.
+# Promotion: fresh seeds on the validation set, and as many probe positions as a search tier uses in a whole run. On a
+# CPU a position costs 19 ms: 4,096 of them take longer than the training.
 PROMOTE = Rule(seeds=3, least=3, fresh=0)
-RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, proof_places=4_096)
-RECORD_H100 = replace(FULL_H100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
-RECORD_8XH100 = replace(FULL_8XH100, name="record", split="validation", rule=PROMOTE, proof_places=32_768)
+RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, audit_positions=4_096)
+RECORD_H100 = replace(FULL_H100, name="record", split="validation", rule=PROMOTE, audit_positions=32_768)
+RECORD_8XH100 = replace(FULL_8XH100, name="record", split="validation", rule=PROMOTE, audit_positions=32_768)
 
 
-def stated(tier: Tier) -> list[str]:
-    """A tier's budgets for whoever proposes: what a trial may use, and what happens beyond it."""
+def budget_lines(tier: Tier) -> list[str]:
+    """Return a tier's budgets in words for the proposer: what a trial may use, and what happens beyond it."""
     if tier.equal_compute:
         training = (
             f"Training: {tier.steps} steps where a step costs what the baseline's does; the incumbent's number while "
@@ -142,39 +147,41 @@ def stated(tier: Tier) -> list[str]:
     ]
 
 
-TEN_MINUTES_TRACK, NON_RECORD_TRACK = "track_10min_16mb", "track_non_record_16mb"  # the challenge's
-POCKET_TRACK = "track_pocket"  # ours: another text, so its numbers are held against the run's own baseline
+TEN_MINUTES_TRACK, NON_RECORD_TRACK = "track_10min_16mb", "track_non_record_16mb"  # of the challenge
+POCKET_TRACK = "track_pocket"  # caddie's own: another text, so the reference is the run's own baseline
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A machine: the tiers that run on it, the corpus they need, and what an hour of it costs."""
+    """A machine: the tiers that run on it, the corpus they need, and the price of an hour."""
 
-    tier: Tier  # full: the one that decides a search
-    corpus: str  # a folder of shards/
+    tier: Tier  # the full tier, which decides a search
+    corpus: str  # a folder in shards/
     gpus: int
     dollars_per_hour: float
-    proxy: Tier | None = None  # cheap and first, where there is one
-    record: Tier | None = None  # for promotion
-    track: str = ""  # of records/: where what is promoted goes
+    proxy: Tier | None = None  # a cheap tier that screens trials first
+    record: Tier | None = None  # the tier that promotion measures on
+    track: str = ""  # the folder in records/ for promoted trials
 
     @property
     def baseline_minutes(self) -> float:
-        """What the replicates of a baseline take."""
+        """Expected minutes of the baseline's replicates."""
         return self.tier.rule.seeds * (
             self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
         )
 
     @property
     def longest_trial_minutes(self) -> float:
-        """What a trial takes that needs every seed, one of them twice, and fresh ones beside the incumbent."""
+        """Minutes of a trial that needs every seed, one of them twice, and fresh seeds for it and the incumbent."""
         measurements = self.tier.rule.seeds + 1 + 2 * self.tier.rule.fresh
         return measurements * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
 
     @property
     def trial_minutes(self) -> float:
-        """What a trial takes on average, and so how far apart two questions to a proposer are."""
-        return MEASUREMENTS * self.tier.expected_minutes + (self.proxy.expected_minutes if self.proxy else 0.0)
+        """Average minutes of a trial, and so the interval between two requests to a proposer."""
+        return MEASUREMENTS_PER_TRIAL * self.tier.expected_minutes + (
+            self.proxy.expected_minutes if self.proxy else 0.0
+        )
 
 
 PROFILES = {

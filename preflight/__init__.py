@@ -1,1 +1,1 @@
-"""Trusted: may this candidate run, and inside which walls? Everything from base/ is foreign here."""
+"""Checks of a candidate and the sandbox it runs in. This code is trusted; everything from base/ is untrusted."""

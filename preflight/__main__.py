@@ -1,6 +1,6 @@
-"""`python -m preflight [TREE]`: may this tree run? `python -m preflight record FOLDER`: does this record hold?
+"""Command line of preflight: `python -m preflight [TREE]` checks a tree, `... record FOLDER` a record folder.
 
-Exit status of both: 0 yes, 1 no, 2 could not be checked.
+Exit status of both: 0 passed, 1 failed, 2 could not be checked.
 """
 
 import json
@@ -12,35 +12,36 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from common.errors import CaddieError, Refused
+from common.terminal import escape_unencodable_output
+from common.text import one_line
 from data.corpus import Corpus
-from data.errors import CaddieError, Refused
-from data.terminal import show_anything
-from preflight import checks, frontier, record
+from preflight import checks
+from preflight.candidate.launch import LAUNCH_CONFIGS
 from preflight.finding import Finding
-from preflight.sandbox.isolation import available_levels
-from preflight.targets import TARGETS
-from preflight.text import one_line
-from preflight.tree import read_folder
+from preflight.records import check, frontier
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source.tree import read_folder
 
 
 def main(
     tree: Annotated[Path, typer.Argument(help="a folder that holds base/")] = Path(),
-    profile: Annotated[str, typer.Option(help="what the tree is run as: " + ", ".join(TARGETS))] = "pocket",
+    profile: Annotated[str, typer.Option(help="what the tree is run as: " + ", ".join(LAUNCH_CONFIGS))] = "pocket",
     shards: Annotated[Path, typer.Option(help="the corpus that smoke trains on")] = Path("shards/pocket"),
     as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout")] = False,
 ) -> None:
     """Check size, syntax and honesty of a base/ tree in a few seconds. Example: python -m preflight . --json"""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        if profile not in TARGETS:
-            raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(TARGETS)}")
-        report = check(tree, profile, shards)
+        if profile not in LAUNCH_CONFIGS:
+            raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(LAUNCH_CONFIGS)}")
+        report = check_tree(tree, profile, shards)
     except CaddieError as error:
         console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
         raise typer.Exit(2) from error
     if as_json:
-        found = [finding.as_dict() for finding in report.findings]
-        print(json.dumps({"passed": report.passed, "findings": found, "seconds": report.seconds}))
+        findings = [finding.as_dict() for finding in report.findings]
+        print(json.dumps({"passed": report.passed, "findings": findings, "seconds": report.seconds}))
     else:
         for finding in report.findings:
             console.print(one_line(str(finding), 500))
@@ -49,7 +50,8 @@ def main(
     raise typer.Exit(0 if report.passed else 1)
 
 
-def check(tree: Path, profile: str, shards: Path) -> checks.Report:
+def check_tree(tree: Path, profile: str, shards: Path) -> checks.Report:
+    """Run every tier on `tree`/base with the profile's launch configuration; raises CaddieError."""
     if not (tree / "base").is_dir():
         raise CaddieError(f"{tree}: expected a folder that holds base/")
     corpus = Corpus.open(shards)
@@ -58,7 +60,7 @@ def check(tree: Path, profile: str, shards: Path) -> checks.Report:
             sources = read_folder(tree)
         except Refused as refusal:
             return checks.Report(findings=[Finding(refusal.verdict, "base", str(refusal), "plain files")])
-        return checks.run(sources, None, TARGETS[profile], corpus, Path(scratch), available_levels()[0])
+        return checks.run(sources, None, LAUNCH_CONFIGS[profile], corpus, Path(scratch), available_levels()[0])
 
 
 def check_records(
@@ -80,33 +82,34 @@ def check_records(
 
 
 def _check_record(folder: Path, against: Path, as_json: bool) -> int:
-    """Print what there is to say of one folder; returns its exit status."""
+    """Check one folder, print the result and return the exit status."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    tested: list[str] = []
+    verdicts: list[str] = []
     try:
         if not folder.is_dir():
             raise CaddieError(f"{folder}: expected a record folder")
-        found = record.check(folder)
-        seeds = [one.final.val_bpb for one in found.claimed.values() if one.final]
-        if against.exists() and (beaten := frontier.tracks(against).get(found.track)) and len(set(seeds)) > 1:
-            tested = [f"against {found.track}: {verdict.told()}" for verdict in frontier.verdicts(seeds, beaten)]
+        record = check.check(folder)
+        scores = [run.final.val_bpb for run in record.claimed.values() if run.final]
+        if against.exists() and (best := frontier.read_all(against).get(record.track)) and len(set(scores)) > 1:
+            verdicts = [f"against {record.track}: {verdict.summary()}" for verdict in frontier.verdicts(scores, best)]
     except (CaddieError, OSError) as error:
         console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
         return 2
     if as_json:
-        told = {"findings": [finding.as_dict() for finding in found.findings], "notes": found.notes, "verdicts": tested}
-        print(json.dumps({"folder": folder.name, "passed": not found.findings, **told, "val_bpb": seeds}))
+        findings = [finding.as_dict() for finding in record.findings]
+        details = {"findings": findings, "notes": record.notes, "verdicts": verdicts, "val_bpb": scores}
+        print(json.dumps({"folder": folder.name, "passed": not record.findings, **details}))
     else:
-        for line in [*map(str, found.findings), *(f"note: {note}" for note in found.notes), *tested]:
+        for line in [*map(str, record.findings), *(f"note: {note}" for note in record.notes), *verdicts]:
             console.print(one_line(line, 500))
-        scores = ", ".join(f"{value:g}" for value in seeds) or "no score"
-        count = len(found.findings)
-        console.print(f"{len(seeds)} logs ({scores}): " + (f"{count} complaints" if count else "holds"))
-    return 1 if found.findings else 0
+        listed = ", ".join(f"{value:g}" for value in scores) or "no score"
+        count = len(record.findings)
+        console.print(f"{len(scores)} logs ({listed}): " + (f"{count} complaints" if count else "holds"))
+    return 1 if record.findings else 0
 
 
 if __name__ == "__main__":
-    show_anything()
+    escape_unencodable_output()
     if sys.argv[1:2] == ["record"]:
         del sys.argv[1]
         typer.run(check_records)

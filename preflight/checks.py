@@ -1,4 +1,4 @@
-"""All checks in order, cheap first, stopping at the first tier that finds something."""
+"""All preflight checks of a tree, cheapest first, stopping at the first tier with a finding."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,22 +7,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from secrets import randbelow
 
+from common.errors import Refused
 from data.corpus import Corpus
-from data.errors import Refused
-from preflight import boundary, bundle, lint, size, smoke, syntax
+from preflight import smoke
+from preflight.candidate import describe, size
+from preflight.candidate.candidate import Candidate
+from preflight.candidate.launch import LaunchConfig
 from preflight.finding import Finding
-from preflight.phases import Candidate, Target
-from preflight.proof import Honesty
-from preflight.sandbox.cleanup import discard
-from preflight.tree import Tree
+from preflight.lint import lint
+from preflight.sandbox.cleanup import remove_tree
+from preflight.scoring.honesty import Honesty
+from preflight.source import boundary, bundle, syntax
+from preflight.source.tree import Tree
 
 
 @dataclass
 class Report:
-    """What preflight found, and what it learned on the way."""
+    """The findings of a preflight run, and what it measured on the way; it passed if there are no findings."""
 
     findings: list[Finding] = field(default_factory=list)
-    knobs: str = ""  # the resolved configuration as JSON, by the program's own account
+    knobs: str = ""  # the resolved configuration as JSON, as the program describes it
     code_bytes: int = 0
     model_bytes: int = 0  # of the smoke run's artifact
     honesty: Honesty | None = None
@@ -34,7 +38,7 @@ class Report:
 
 
 def static(tree: Tree, parent: Tree | None) -> list[Finding]:
-    """The tiers that run nothing: boundary (against a parent), syntax, and what a file may name."""
+    """Run the tiers that execute nothing: boundary (against a parent), syntax, and lint."""
     outside = boundary.check_tree(tree, parent) if parent is not None else []
     return outside or syntax.check(tree, parent) or lint.check(tree, parent)
 
@@ -42,13 +46,34 @@ def static(tree: Tree, parent: Tree | None) -> list[Finding]:
 def run(
     tree: Tree,
     parent: Tree | None,
-    target: Target,
+    target: LaunchConfig,
     corpus: Corpus,
     folder: Path,
     level: str,
     build: Callable[[Tree], bytes] = bundle.build,
 ) -> Report:
-    """Every tier on one tree. Writes `folder`/train_gpt.py and works below `folder`; raises SandboxError, DataError."""
+    """Run every tier on one tree.
+
+    Args:
+        tree: The candidate's base/.
+        parent: The tree it was derived from; None skips the boundary check and lints everything.
+        target: Preset, byte cap and environment to run it with.
+        corpus: Training text for the smoke run.
+        folder: Receives train_gpt.py; everything else below it is temporary.
+        level: Isolation level of the sandbox.
+        build: Turns the tree into the program that is run.
+
+    Returns:
+        A report whose findings are those of the first tier that has any.
+
+    Raises:
+        SandboxError: The machine could not run the sandbox; not the candidate's fault.
+        DataError: The corpus is not what its manifest says.
+
+    Example:
+        >>> report = run(tree, None, POCKET, corpus, Path("scratch"), available_levels()[0])
+        >>> report.passed, report.model_bytes
+    """
     report = Report()
     with _timed(report, "static"):
         report.findings = static(tree, parent)
@@ -62,23 +87,28 @@ def run(
     work = folder / "smoke"
     try:
         with _timed(report, "describe"):
-            report.knobs = size.knobs(candidate, folder / "describe")
+            report.knobs = describe.knobs_json(candidate, folder / "describe")
         with _timed(report, "smoke"):
-            seed = 1 + randbelow(1 << 30)
-            trained = smoke.train(candidate, corpus, work, (seed, seed + 1))
-            smoke.require_seed_matters(trained)
-            artifact = smoke.pack(candidate, work, trained[0])
-            report.model_bytes = artifact.stat().st_size
-            report.findings = size.check(report.code_bytes, report.model_bytes, target.cap_bytes)
-            if report.passed:
-                report.honesty = smoke.converse(candidate, corpus, work, artifact)
+            _smoke(report, candidate, corpus, work)
     except Refused as refusal:
-        phase, expected = list(report.seconds)[-1], "a phase that ends well"
+        phase, expected = list(report.seconds)[-1], "a phase that succeeds"
         report.findings = [Finding(refusal.verdict, phase, str(refusal), expected, spent=refusal.spent)]
     finally:
-        discard(work)
-        discard(folder / "describe")
+        remove_tree(work)
+        remove_tree(folder / "describe")
     return report
+
+
+def _smoke(report: Report, candidate: Candidate, corpus: Corpus, work: Path) -> None:
+    """Train on two seeds, pack, check the size, score and audit; raises Refused."""
+    seed = 1 + randbelow(1 << 30)
+    trained = smoke.train(candidate, corpus, work, (seed, seed + 1))
+    smoke.require_seed_matters(trained)
+    artifact = smoke.pack(candidate, work, trained[0])
+    report.model_bytes = artifact.stat().st_size
+    report.findings = size.check(report.code_bytes, report.model_bytes, candidate.target.cap_bytes)
+    if report.passed:
+        report.honesty = smoke.score_and_audit(candidate, corpus, work, artifact)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A few steps of the real thing: train, pack and a short conversation with its proof, on a sliver of training text."""
+"""Smoke run of a candidate: a few training steps, packing, scoring and an audit, on a small piece of training text."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -7,91 +7,95 @@ from pathlib import Path
 
 import numpy as np
 
+from common.errors import Refused
+from common.state import State
 from data.corpus import Corpus
-from data.errors import Refused
 from data.shards import Tokens, read_shard, write_shard
-from data.state import State
-from preflight import packing, size
-from preflight.conversation import first_pass, hold
-from preflight.phases import Candidate, Target, require
-from preflight.proof import Honesty, prove
-from preflight.sandbox import Job, Limits, Outcome, start, take
-from preflight.sandbox.view import gpu_devices
+from preflight.candidate import packing, size
+from preflight.candidate.candidate import Candidate, raise_for_outcome
+from preflight.candidate.launch import LaunchConfig
+from preflight.sandbox.isolation.view import gpu_devices
+from preflight.sandbox.job import Job, Limits, Outcome, collect_output
+from preflight.sandbox.start import start
+from preflight.scoring.audit import audit
+from preflight.scoring.honesty import Honesty
+from preflight.scoring.protocol import first_pass, scoring_session
 
 STEPS = 3
-TOKENS = 1200  # of the short conversation
-PLACES = 24
-TRAIN_BATCHES = 4  # in the sliver of training text
+SCORED_TOKENS = 1200
+PROBES = 24  # distributions that the audit demands
+TRAIN_BATCHES = 4  # of training text
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 
 
 def train(candidate: Candidate, corpus: Corpus, folder: Path, seeds: Sequence[int]) -> list[Path]:
-    """A few steps on each seed to quantised weights, on a CPU at the same time; raises Refused."""
+    """Train a few steps per seed and return the quantized weights; on a CPU, all seeds at once. Raises Refused."""
     stream = read_shard(corpus.shards("train")[0])[: TRAIN_BATCHES * batch_tokens(candidate.target) + 1]
-    places = [folder / f"seed_{number}" for number in range(len(seeds))]
-    jobs = [training(candidate, corpus, place, stream, seed, STEPS) for place, seed in zip(places, seeds, strict=True)]
-    found = []
-    for place, job, outcome in zip(places, jobs, side_by_side(jobs), strict=True):
-        require(job, outcome, "train")
-        take(job.out, "weights.bin", candidate.weights_bytes, place / "weights.bin")
-        found.append(place / "weights.bin")
-    return found
+    folders = [folder / f"seed_{number}" for number in range(len(seeds))]
+    weights = [each / "weights.bin" for each in folders]
+    jobs = [
+        training_job(candidate, corpus, each, stream, seed, STEPS) for each, seed in zip(folders, seeds, strict=True)
+    ]
+    for path, job, outcome in zip(weights, jobs, run_concurrently(jobs), strict=True):
+        raise_for_outcome(job, outcome, "train")
+        collect_output(job.out, "weights.bin", candidate.weights_bytes, path)
+    return weights
 
 
-def training(candidate: Candidate, corpus: Corpus, folder: Path, stream: Tokens, seed: int, steps: int) -> Job:
-    """A short run on these tokens; whether its model fits is for `size` to say."""
+def training_job(candidate: Candidate, corpus: Corpus, folder: Path, stream: Tokens, seed: int, steps: int) -> Job:
+    """Return the job of a short training run on these tokens; `size` decides whether its model fits."""
     shards = folder / "shards"
     shards.mkdir(parents=True)
     write_shard(shards / "fineweb_train_000000.bin", stream)
-    return _short(candidate, steps).train(folder / "train", LIMITS, corpus, shards, seed)
+    return _with_steps(candidate, steps).train(folder / "train", LIMITS, corpus, shards, seed)
 
 
-def side_by_side(jobs: Sequence[Job]) -> list[Outcome]:
-    """Run jobs to their ends: on a CPU all at once, so that they meet the same machine; on a GPU one after another."""
+def run_concurrently(jobs: Sequence[Job]) -> list[Outcome]:
+    """Run jobs to completion: on a CPU all at once, so that they share the same load; on a GPU one after another."""
     if gpu_devices():
-        return [outcome for job in jobs for outcome in _at_once([job])]
-    return _at_once(jobs)
+        return [outcome for job in jobs for outcome in _start_all([job])]
+    return _start_all(jobs)
 
 
-def _at_once(jobs: Sequence[Job]) -> list[Outcome]:
-    with ExitStack() as held:
-        running = [held.enter_context(start(job)) for job in jobs]
-        return [one.wait() for one in running]
+def _start_all(jobs: Sequence[Job]) -> list[Outcome]:
+    with ExitStack() as stack:
+        running = [stack.enter_context(start(job)) for job in jobs]
+        return [job.wait() for job in running]
 
 
-def batch_tokens(target: Target) -> int:
+def batch_tokens(target: LaunchConfig) -> int:
     return int(target.environment.get("BATCH_TOKENS", 1 << 16))
 
 
 def pack(candidate: Candidate, folder: Path, weights: Path) -> Path:
-    """The artifact of these weights; raises Refused."""
+    """Pack these weights and return the path of the artifact; raises Refused."""
     artifact = folder / "artifact.bin"
     folders = (folder / "pack", folder / "unpack")
-    packing.pack(_short(candidate, STEPS), folders, LIMITS, weights, artifact, size.SLACK)
+    packing.pack(_with_steps(candidate, STEPS), folders, LIMITS, weights, artifact, size.SLACK)
     return artifact
 
 
 def require_seed_matters(weights: Sequence[Path]) -> None:
-    """Another seed gives other weights, or a candidate could have chosen its luck once for all; raises Refused."""
+    """Raise Refused if two seeds gave the same weights: a candidate could then have hard-coded a lucky seed."""
     if len({path.read_bytes() for path in weights}) < len(weights):
         raise Refused(
             State.SEED_IGNORED, f"train: got the same weights after {STEPS} steps with two seeds, expected others"
         )
 
 
-def _short(candidate: Candidate, steps: int) -> Candidate:
+def _with_steps(candidate: Candidate, steps: int) -> Candidate:
     environment = {**candidate.target.environment, "ITERATIONS": str(steps)}
     return replace(candidate, target=replace(candidate.target, environment=environment))
 
 
-def converse(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path) -> Honesty:
-    """A short conversation over training text, proof included; raises Refused.
+def score_and_audit(candidate: Candidate, corpus: Corpus, folder: Path, artifact: Path) -> Honesty:
+    """Score a short stretch of training text and audit the losses; raises Refused.
 
-    One process holds both halves to save a start: the trial's own proof uses a second one.
+    One process runs both passes, which saves a start; a trial's own audit uses a second process.
     """
-    rng = np.random.default_rng()  # cuts and places must not be foreseeable
-    tokens = read_shard(corpus.shards("train")[-1])[-TOKENS:]
+    rng = np.random.default_rng()  # cuts and probe positions must not be foreseeable
+    tokens = read_shard(corpus.shards("train")[-1])[-SCORED_TOKENS:]
     job = candidate.score(folder / "score", LIMITS, artifact, corpus.tokenizer)
-    with hold(job, corpus.manifest.vocab_size, LIMITS.wall_seconds, quote_log=True) as (conversation, _):
-        losses = first_pass(conversation, tokens, rng, TOKENS // 2)
-        return prove(conversation, tokens, losses, rng, PLACES)
+    with scoring_session(job, corpus.manifest.vocab_size, LIMITS.wall_seconds, quote_log=True) as (scorer, _):
+        losses = first_pass(scorer, tokens, rng, SCORED_TOKENS // 2)
+        return audit(scorer, tokens, losses, rng, PROBES)

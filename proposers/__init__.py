@@ -1,67 +1,80 @@
-"""Who proposes: a Protocol, and a table of names that are imported when asked for."""
+"""The proposer interface, and the table of built-in proposers, whose modules are imported on first use."""
 
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
 from importlib import import_module
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
-from data.errors import NeedsPerson, NoProposal
+from common.errors import NeedsPerson, NoProposal
+from experiments.proposal.options import ProposerOptions
 from proposers.context import Context
 
-PROPOSERS = {
-    "auto": "proposers.auto:auto",
+PROPOSERS = {  # name -> module:factory; a factory takes the ProposerOptions
+    "auto": "proposers.auto:Auto",
     "scripted": "proposers.scripted:scripted",
-    "search": "proposers.search:search",
-    "random": "proposers.search:random_draws",
-    "command": "proposers.command:command",
-    "anthropic": "proposers.anthropic_api:anthropic_api",
+    "search": "proposers.search.tpe:search",
+    "command": "proposers.command:Command",
+    "anthropic": "proposers.llm.anthropic:Anthropic",
     "merge": "proposers.merge:merge",
-    "mix": "proposers.mix:mix",
+    "mix": "proposers.mix:Mix",
 }
 
 
-@dataclass(frozen=True)
-class Options:
-    """What a person may tell a proposer; each reads what concerns it."""
+class Proposer(ABC):
+    """Base class of everything that can propose the next experiment.
 
-    script: Path | None = None  # scripted: a folder of proposals
-    joint: bool = False  # search: up to six knobs at once, also those that move bytes
-    command: tuple[str, ...] = ()  # command: the program and its arguments
-    show: tuple[Path, ...] = ()  # command: what the program may read besides
-    passed: tuple[str, ...] = ()  # command: environment variables that it gets
-    model: str = ""  # anthropic: another than the default
-    effort: str = ""  # anthropic: how long it thinks
-    budget_usd: float | None = None  # anthropic: what all calls of the run may cost together
+    A proposer answers in text. `proposers.reply` finds the proposal in it, checks it against the incumbent's code and
+    the trials so far, and asks for a repair if it does not apply.
 
+    Example:
+        class DoubleWeightDecay(Proposer):
+            def propose(self, context: Context) -> str:
+                before, after = (f"    weight_decay: float = knob({value}" for value in (0.04, 0.08))
+                edit = {"path": "base/config.py", "search": before, "replace": after}
+                return json.dumps({
+                    "title": "Weight decay 0.04 to 0.08",
+                    "hypothesis": "Smaller weights compress better.",
+                    "class": "optimizer",
+                    "expected_delta_bpb": -0.001,
+                    "edits": [edit],
+                })
+    """
 
-class Proposer(Protocol):
-    """Answers in text; what the text is worth is decided by `proposers.reply`."""
-
+    @abstractmethod
     def propose(self, context: Context) -> str:
-        """The next proposal, as JSON somewhere in the text; raises NoProposal with one line."""
+        """Return the next proposal.
+
+        Args:
+            context: The brief, the incumbent's code and every trial so far.
+
+        Returns:
+            Text that contains the proposal as a JSON object (`experiments.proposal.schema.Proposal`).
+
+        Raises:
+            NoProposal: There is nothing left to propose; Exhausted if another proposer may still have something.
+            ProposerFailed: The proposer failed this time; the loop asks again after a pause.
+            NeedsPerson: The proposer cannot go on without its user, for example without an API key.
+        """
 
     def repair(self, message: str) -> str | None:
-        """A second try after `message` said what was wrong; None from a proposer that cannot."""
+        """Return a corrected proposal, given what was wrong with the last one; None if the proposer cannot."""
+        return None
 
+    def explain(self, context: Context, full: bool) -> str:
+        """Describe what `propose` would ask for and why, without asking.
 
-@runtime_checkable
-class Explains(Protocol):
-    """A proposer that can say beforehand what it would ask, and why."""
+        Args:
+            context: The view of the run that `propose` would get.
+            full: Show the prompt itself, not only a summary of what was tried.
 
-    def explain(self, context: Context, whole: bool) -> str:
-        """Why this class and parent with what was tried; `whole`: the prompt itself, its tokens and cost."""
-
-
-def explained(made: Proposer, context: Context, whole: bool) -> str:
-    """What a proposer would do, without doing it; raises NoProposal for one that cannot say."""
-    if not isinstance(made, Explains):
+        Raises:
+            NoProposal: The proposer has no prompt to show.
+        """
         raise NoProposal("--dry-run and --explain are for --proposer anthropic and mix; the others have no prompt")
-    return made.explain(context, whole)
 
 
-def proposer(name: str, options: Options) -> Proposer:
+def make_proposer(name: str, options: ProposerOptions) -> Proposer:
+    """Return the built-in proposer called `name`; raise NeedsPerson if there is none."""
     if name not in PROPOSERS:
         raise NeedsPerson(f"got proposer {name!r}, expected one of {', '.join(PROPOSERS)}")
-    module, _, attribute = PROPOSERS[name].partition(":")
-    made: Proposer = getattr(import_module(module), attribute)(options)
-    return made
+    module, _, factory = PROPOSERS[name].partition(":")
+    proposer: Proposer = getattr(import_module(module), factory)(options)
+    return proposer

@@ -1,27 +1,21 @@
-"""The proposer for who names none: the shipped proposals first, then numeric search for as long as the night lasts."""
+"""The default proposer: the shipped proposals first, then numeric search for the rest of the run."""
 
-from data.errors import NoProposal
-from proposers import Options
+from common.errors import NoProposal
+from experiments.proposal.options import ProposerOptions
+from proposers import Proposer
 from proposers.context import Context
 from proposers.scripted import scripted
-from proposers.search import search
+from proposers.search.tpe import search
 
 
-class Auto:
-    """Asks the second when the first has nothing left."""
+class Auto(Proposer):
+    """Replay the scripted proposals and switch to the search when they are used up."""
 
-    def __init__(self, options: Options) -> None:
-        self.first, self.second = scripted(options), search(options)
+    def __init__(self, options: ProposerOptions) -> None:
+        self.script, self.search = scripted(options), search(options)
 
     def propose(self, context: Context) -> str:
         try:
-            return self.first.propose(context)
+            return self.script.propose(context)
         except NoProposal:
-            return self.second.propose(context)
-
-    def repair(self, message: str) -> str | None:
-        return None
-
-
-def auto(options: Options) -> Auto:
-    return Auto(options)
+            return self.search.propose(context)

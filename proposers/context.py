@@ -1,50 +1,68 @@
-"""What a proposer may know: the brief, the incumbent's code, what was tried; never seeds or scored text."""
+"""The context that a proposer gets: the brief, the incumbent's code and the trials so far; no seeds, no scored text."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import CaddieError, NoProposal
-from experiments.asking import PROPOSER_FOLDER
-from experiments.judge import Noise
-from experiments.ledger import Ledger, Row
-from experiments.replicates import generation, noise_floor
-from experiments.runs import ledger_path
+from common.errors import CaddieError, NoProposal
+from experiments.analysis.pairing import noise_floor, reference_seeds
+from experiments.judge.noise import Noise
+from experiments.ledger.rows import Row
+from experiments.ledger.store import Ledger
+from experiments.repo.workspace import Workspace
+from experiments.run.layout import PROPOSER_FOLDER, ledger_path
 from experiments.tiers import PROFILES, Profile
-from experiments.workspace import Workspace
-from preflight.phases import Target
-from preflight.sandbox.isolation import available_levels
-from preflight.tree import Tree
+from preflight.candidate.launch import LaunchConfig
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source.tree import Tree
 
 
 @dataclass(frozen=True)
 class Context:
-    """A proposer's whole view of a run."""
+    """A proposer's whole view of a run.
+
+    Args:
+        run: Name of the run.
+        level: Isolation level of the sandbox, for a proposer that runs something.
+        folder: Scratch folder of the proposer, emptied before every proposal.
+        profile: The machine, and what a trial may cost on it.
+        program: The brief, program.md.
+        parent: Commit of the incumbent, against which a proposal is written.
+        tree: The incumbent's base/.
+        incumbent: Row of the incumbent; None before the baseline is measured.
+        rows: Every trial so far, in order.
+        noise: Noise of a paired difference.
+        seeds: Number of seeds behind the incumbent's value.
+    """
 
     run: str
-    level: str  # of the sandbox, for a proposer that runs something
-    folder: Path  # for whatever a proposer needs to write; emptied before every proposal
-    profile: Profile  # the machine, and what a trial may cost on it
-    program: str  # program.md
-    parent: str  # the incumbent's commit, which a proposal is written against
-    tree: Tree  # its base/
+    level: str
+    folder: Path
+    profile: Profile
+    program: str
+    parent: str
+    tree: Tree
     incumbent: Row | None
-    rows: list[Row]  # every trial so far, in order
-    noise: Noise  # of a paired difference
-    seeds: int  # that the incumbent's value stands on
+    rows: list[Row]
+    noise: Noise
+    seeds: int
 
     @property
-    def target(self) -> Target:
-        """What candidates are run as."""
+    def target(self) -> LaunchConfig:
+        """The launch configuration of every candidate."""
         return self.profile.tier.target
 
     @property
     def ledger(self) -> Path:
-        """Where calls of an LLM are booked."""
+        """The path of the database in which LLM calls are recorded."""
         return self.folder.parent / "ledger.sqlite"
 
 
 def gather(root: Path, run: str, level: str | None = None) -> Context:
-    """Read the brief, the incumbent's tree and the ledger."""
+    """Read the brief, the incumbent's tree and the ledger.
+
+    Raises:
+        NoProposal: The run does not exist.
+    """
     root = root.resolve()
     path = ledger_path(root, run)
     if not path.exists():
@@ -57,7 +75,7 @@ def gather(root: Path, run: str, level: str | None = None) -> Context:
         if name not in PROFILES:
             raise CaddieError(f"run {run} has profile {name!r}, expected one of {', '.join(PROFILES)}")
         profile, incumbent = PROFILES[name], ledger.incumbent()
-        seeds = len(generation(ledger, incumbent, profile.tier)) if incumbent else 0
+        seeds = len(reference_seeds(ledger, incumbent, profile.tier)) if incumbent else 0
         return Context(
             run=run,
             level=level or available_levels()[0],

@@ -1,70 +1,72 @@
-"""Two changes in one: near-misses that were tried apart, each perhaps too small to be seen, and compatible.
+"""The merge proposer: unites two near misses that were tried apart and are compatible.
 
-A pair is made of discarded or reverted trials that were better on their seeds; whose edits still apply, one after the
-other, to today's incumbent; and which nobody has united before. What each is worth adds up if they do not meet.
+Each may have been too small an improvement to be detected; if they do not interact, their gains add up. A pair consists
+of discarded or reverted trials that were better on their seeds, whose edits still apply, one after the other, to the
+current incumbent, and which have not been united before.
 """
 
 import json
 from collections.abc import Iterator
 from itertools import combinations
 
-from data.errors import Exhausted, ProposalError
-from data.state import State
-from experiments.ledger import Row
-from experiments.proposal import MERGE, Proposal, edits_between
-from experiments.proposal import apply as applied
-from preflight.tree import Tree
-from proposers import Options
+from common.errors import Exhausted, ProposalError
+from common.state import State
+from experiments.ledger.rows import Row
+from experiments.proposal.options import ProposerOptions
+from experiments.proposal.parts import MERGE
+from experiments.proposal.patch import apply, edits_between
+from experiments.proposal.schema import Proposal
+from preflight.source.tree import Tree
+from proposers import Proposer
 from proposers.context import Context
-from proposers.reply import read
+from proposers.reply import read_proposal
 
-CANDIDATES = 8  # the nearest misses
+CANDIDATES = 8  # near misses that are considered, the best first
 
 
-class Merge:
-    """Proposes the pair whose measured gains are largest together."""
+class Merge(Proposer):
+    """Propose the pair of near misses with the largest sum of measured gains."""
 
     def propose(self, context: Context) -> str:
-        made = self.find(context)
-        if made is None:
-            raise Exhausted("merge: no two near-misses that go together and are new")
-        return made
+        proposal = self.find(context)
+        if proposal is None:
+            raise Exhausted("merge: no two near misses that are compatible and have not been merged yet")
+        return proposal
 
     def find(self, context: Context) -> str | None:
-        """The next proposal, if there is one."""
-        for one, other in pairs(context.rows):
+        """Return the next proposal, or None if there is no pair left."""
+        for first, second in pairs(context.rows):
             try:
-                tree = with_change(with_change(context.tree, one), other)
-                return read(json.dumps(united(context, one, other, tree)), context).to_json()
+                tree = with_change(with_change(context.tree, first), second)
+                return read_proposal(json.dumps(merged(context, first, second, tree)), context).to_json()
             except ProposalError:
-                continue  # they meet in the same lines, or it was tried
-        return None
-
-    def repair(self, message: str) -> str | None:
+                continue  # they change the same lines, or the pair was tried
         return None
 
 
 def pairs(rows: list[Row]) -> Iterator[tuple[Row, Row]]:
-    """Near-misses two by two, the largest measured gain together first."""
+    """Yield the pairs of near misses, the largest sum of measured gains first."""
     missed = [row for row in rows if row.state in (State.DISCARDED, State.REVERTED) and (row.delta_bpb or 0) < 0]
     missed = sorted((row for row in missed if row.kind != "none"), key=lambda row: row.delta_bpb or 0)[:CANDIDATES]
     yield from sorted(combinations(missed, 2), key=lambda pair: sum(row.delta_bpb or 0 for row in pair))
 
 
 def with_change(tree: Tree, row: Row) -> Tree:
-    """Another tree with a trial's edits; raises ProposalError where they no longer match."""
-    return applied(Proposal.parse(row.proposal), tree)
+    """Return another tree with a trial's edits; raise ProposalError if they no longer match."""
+    return apply(Proposal.parse(row.proposal), tree)
 
 
-def united(context: Context, one: Row, other: Row, tree: Tree) -> dict[str, object]:
-    expected = sum(row.delta_bpb or 0.0 for row in (one, other)) / 2  # what was chosen for its number regresses
+def merged(context: Context, first: Row, second: Row, tree: Tree) -> dict[str, object]:
+    """Return the proposal that turns the incumbent into `tree`."""
+    # Half the sum: numbers that were selected for being good regress to the mean.
+    expected = sum(row.delta_bpb or 0.0 for row in (first, second)) / 2
     return {
-        "title": f"Trials {one.number:04d} and {other.number:04d} together"[:90],
+        "title": f"Trials {first.number:04d} and {second.number:04d} together"[:90],
         "hypothesis": (
-            f"Both were better on their seeds ({one.delta_bpb:+.4f} and {other.delta_bpb:+.4f} bpb), neither by "
-            "enough, and they change different lines; if both gains are real they add up to what can be seen."
+            f"Both were better on their seeds ({first.delta_bpb:+.4f} and {second.delta_bpb:+.4f} bpb), neither by "
+            "enough, and they change different lines; if both gains are real, their sum is large enough to detect."
         ),
-        "class": one.kind,
+        "class": first.kind,
         "parent": context.parent,
         "expected_delta_bpb": expected,
         "by": MERGE,
@@ -72,5 +74,5 @@ def united(context: Context, one: Row, other: Row, tree: Tree) -> dict[str, obje
     }
 
 
-def merge(options: Options) -> Merge:
+def merge(options: ProposerOptions) -> Merge:
     return Merge()

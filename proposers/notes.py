@@ -1,10 +1,10 @@
-"""What a proposer tells whoever watches: the loop shows lines of its stderr that begin with the word."""
+"""Progress messages of a proposer: the loop shows the lines of its stderr that start with `note: `."""
 
 import sys
 
-from experiments.asking import NOTE
-from preflight.text import one_line
+from common.text import one_line
+from experiments.proposal.process import NOTE_PREFIX
 
 
-def note(line: str) -> None:
-    print(f"{NOTE}{one_line(line, 300)}", file=sys.stderr, flush=True)
+def note(message: str) -> None:
+    print(f"{NOTE_PREFIX}{one_line(message, 300)}", file=sys.stderr, flush=True)

@@ -1,77 +1,95 @@
-"""From a proposer's text to a proposal that applies and is new, or to a message the proposer can act on."""
+"""Parsing, checking and repair of replies: from a proposer's text to a proposal that applies and is new."""
 
 import json
 from collections.abc import Iterator
 
-from data.errors import ProposalError
-from data.state import State
-from experiments.gate import gates
-from experiments.proposal import REFUSED, Proposal
-from proposers import Proposer, render
+from common.errors import ProposalError
+from common.state import State
+from experiments.proposal.gate import Change, gates
+from experiments.proposal.parts import REFUSED
+from experiments.proposal.schema import Proposal
+from proposers import Proposer
 from proposers.context import Context
+from proposers.json_objects import JsonObjects, find_objects
 from proposers.notes import note
-from proposers.objects import Objects, objects
 
 REPAIRS = 2
-ECHOED = {"proposal_schema", "trials", "path"}  # of what a program was told, and of a single edit
+INPUT_KEYS = {"proposal_schema", "trials", "path"}  # of the context that a program may repeat, and of a single edit
 
 
-def read(text: str, context: Context) -> Proposal:
-    """The proposal in a reply, checked against the incumbent's tree and what was tried; raises ProposalError.
+def read_proposal(text: str, context: Context) -> Proposal:
+    """Return the proposal in a reply, after every check that runs nothing.
 
-    A reply that leaves out `parent` means the incumbent it was shown. Everything that runs nothing is checked here, so
-    that a proposer hears of it in the same conversation.
+    These checks come again in the trial, but here their result still reaches the proposer as a repair message.
+
+    Args:
+        text: The reply. If its proposal leaves out `parent`, it is meant for the incumbent.
+        context: The incumbent's tree and the trials so far.
+
+    Raises:
+        ProposalError: There is no proposal, it does not apply, it breaks a static rule, or it was tried.
     """
-    found = json_object(text)
-    found.setdefault("parent", context.parent)
-    proposal = Proposal.parse(json.dumps(found))
-    list(gates(proposal, context.tree, context.incumbent, context.rows, note))  # raises at the first that is shut
+    fields = json_object(text)
+    fields.setdefault("parent", context.parent)
+    proposal = Proposal.parse(json.dumps(fields))
+    list(gates(Change.make(proposal, context.tree, note), context.rows))  # raises at the first gate that refuses
     return proposal
 
 
 def json_object(text: str) -> dict[str, object]:
-    """The proposal of a reply, wherever it stands: the last object with a title and edits, else the last there is.
+    """Return the proposal of a reply: the last object with a title and edits, or else the last plausible one.
 
-    Raises ProposalError that says where JSON breaks off.
+    Raises:
+        ProposalError: There is none; the message says where JSON breaks off.
     """
-    found = objects(text)
-    if found.proposal_broken:
-        raise ProposalError(State.BAD_DIFF, f"expected JSON, got a proposal that breaks off at {found.proposal_broken}")
-    whole = [value for value in found.with_edits if value["edits"] and "title" in value]
-    quoted = next((inside.with_edits for inside in _quoted(found, '"edits"') if inside.with_edits), ())
-    asked = [value for value in found.outermost if "title" in value or isinstance(value.get("files"), list)]
-    others = [] if found.broken else [value for value in found.outermost if not ECHOED & value.keys()]
-    for known in (whole, found.with_edits, quoted, asked, others):
-        if known:
-            return known[-1]
-    broken = f"one that breaks off at {found.broken}" if found.broken else "none"
+    objects = find_objects(text)
+    if objects.proposal_broken:
+        message = f"expected JSON, got a proposal that breaks off at {objects.proposal_broken}"
+        raise ProposalError(State.BAD_DIFF, message)
+    complete = [value for value in objects.with_edits if value["edits"] and "title" in value]
+    quoted = next((inner.with_edits for inner in _quoted(objects, '"edits"') if inner.with_edits), ())
+    titled = [value for value in objects.outermost if "title" in value or isinstance(value.get("files"), list)]
+    rest = [] if objects.broken else [value for value in objects.outermost if not INPUT_KEYS & value.keys()]
+    for candidates in (complete, objects.with_edits, quoted, titled, rest):
+        if candidates:
+            return candidates[-1]
+    broken = f"one that breaks off at {objects.broken}" if objects.broken else "none"
     raise ProposalError(State.BAD_DIFF, f"expected one JSON object, got {broken}")
 
 
-def last_titled(said: str) -> dict[str, object] | None:
-    """The last JSON object with a title in a program's words; rows of the run, which it may repeat, are no answer."""
-    found = objects(said)
-    for inside in (found, *_quoted(found, '"title"')):
-        if answers := [value for value in inside.outermost if "title" in value and "number" not in value]:
+def last_titled(text: str) -> dict[str, object] | None:
+    """Return the last JSON object with a title in a program's output, except the run's rows, which it may repeat."""
+    objects = find_objects(text)
+    for candidates in (objects, *_quoted(objects, '"title"')):
+        if answers := [value for value in candidates.outermost if "title" in value and "number" not in value]:
             return answers[-1]
     return None
 
 
-def _quoted(found: Objects, key: str) -> Iterator[Objects]:
-    """What strings of the objects hold, the last first: an agent's log keeps an answer as one, at any depth."""
-    left: list[object] = [value for value in found.outermost if not ECHOED & value.keys()]
-    while left:
-        value = left.pop()
+def _quoted(objects: JsonObjects, key: str) -> Iterator[JsonObjects]:
+    """Yield the objects inside strings, the last first: agents log their answer as a string, at any depth."""
+    pending: list[object] = [value for value in objects.outermost if not INPUT_KEYS & value.keys()]
+    while pending:
+        value = pending.pop()
         if isinstance(value, str) and key in value:
-            yield objects(value)
+            yield find_objects(value)
         elif isinstance(value, dict | list):
-            left += value.values() if isinstance(value, dict) else value
+            pending += value.values() if isinstance(value, dict) else value
+
+
+def refusal_message(error: ProposalError) -> str:
+    """Return the message that asks a proposer to repair its proposal."""
+    return (
+        f"The proposal was refused before it ran ({error.verdict}): {error}\n"
+        "Answer with the whole corrected proposal as one JSON object. Every search text must match its file exactly "
+        "once. If the idea itself has been tried, propose another one of the same class."
+    )
 
 
 def next_proposal(proposer: Proposer, context: Context) -> str:
-    """Ask, repair at most twice, and return the proposal as JSON.
+    """Return the next proposal as JSON, after at most two repairs.
 
-    A last reply that still does not apply is returned as it is: the loop settles it as a typed row.
+    A last reply that still does not apply is returned as it is: the loop records it as a row with the matching state.
     """
     text, refused = "", None
     for _ in range(1 + REPAIRS):
@@ -79,18 +97,18 @@ def next_proposal(proposer: Proposer, context: Context) -> str:
             if refused is None:
                 answer: str | None = proposer.propose(context)
             else:
-                answer = proposer.repair(render.repair(refused.verdict, str(refused)))
+                answer = proposer.repair(refusal_message(refused))
             if answer is None:
                 break
             text = answer
-            return read(text, context).to_json()
+            return read_proposal(text, context).to_json()
         except ProposalError as error:
             refused = error
     if not text:
-        return json.dumps({"title": "no answer that can be read", REFUSED: str(refused)})
+        return json.dumps({"title": "no readable answer", REFUSED: str(refused)})
     try:
-        found = json_object(text)
+        fields = json_object(text)
     except ProposalError:
         return text
-    found.setdefault("parent", context.parent)
-    return json.dumps(found)
+    fields.setdefault("parent", context.parent)
+    return json.dumps(fields)

@@ -1,1 +1,1 @@
-"""Integers to bytes and back."""
+"""Artifacts: named integer arrays to bytes and back."""

@@ -2,7 +2,7 @@
 
 import zstandard
 
-MAX_WEIGHTS_BYTES = 1 << 30  # a hostile frame may claim any size
+MAX_WEIGHTS_BYTES = 1 << 30  # a hostile frame may claim any size, so this bounds it
 
 
 def compress(blob: bytes, level: int) -> bytes:

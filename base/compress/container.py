@@ -1,4 +1,4 @@
-"""Named arrays as bytes, and back without running anything: magic, JSON header, raw little-endian arrays."""
+"""A container of named arrays that loads without running code: magic, JSON header, raw little-endian arrays."""
 
 import json
 import struct
@@ -11,7 +11,7 @@ DTYPES = {"int8": "i1", "float16": "<f2", "float32": "<f4"}
 
 
 def dump(meta: dict, arrays: dict[str, np.ndarray]) -> bytes:
-    """Arrays are written by dtype, then by name: like bytes stand together for the entropy coder."""
+    """Serialize arrays, sorted by dtype and then by name, so that similar bytes are adjacent for the entropy coder."""
     order = sorted(arrays, key=lambda name: (arrays[name].dtype.name, name))
     listing = [[name, arrays[name].dtype.name, list(arrays[name].shape)] for name in order]
     header = json.dumps({"meta": meta, "arrays": listing}, sort_keys=True, separators=(",", ":")).encode()

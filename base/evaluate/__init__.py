@@ -1,1 +1,1 @@
-"""The scorer and the two ways to talk to it."""
+"""The scorer, and its server for the referee."""

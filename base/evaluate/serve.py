@@ -1,4 +1,4 @@
-"""The scorer's side of the referee's conversation: rank 0 holds the socket, the others follow."""
+"""The scorer's side of the scoring protocol: rank 0 holds the socket, the other ranks follow."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def serve(scorer: SlidingScorer, runtime: Runtime, connection) -> None:
     """Answer frames until the referee quits; every rank sees every frame, rank 0 alone has a connection."""
     while True:
         operation, tokens = protocol.receive(connection) if connection else (protocol.QUIT, np.zeros(0))
-        operation, tokens = share(runtime, operation, tokens)
+        operation, tokens = broadcast_frame(runtime, operation, tokens)
         if operation == protocol.OBSERVE:
             values = scorer.observe(tokens)
         elif operation == protocol.PREDICT:
@@ -30,8 +30,8 @@ def serve(scorer: SlidingScorer, runtime: Runtime, connection) -> None:
             protocol.reply(connection, operation, values)
 
 
-def share(runtime: Runtime, operation: bytes, tokens: np.ndarray) -> tuple[bytes, np.ndarray]:
-    """Rank 0's frame on every rank."""
+def broadcast_frame(runtime: Runtime, operation: bytes, tokens: np.ndarray) -> tuple[bytes, np.ndarray]:
+    """Return rank 0's frame on every rank."""
     if runtime.world == 1:
         return operation, tokens
     head = runtime.broadcast_(torch.tensor([operation[0], len(tokens)], device=runtime.device)).tolist()

@@ -1,1 +1,1 @@
-"""The network, a file per idea."""
+"""The network, one file per idea."""

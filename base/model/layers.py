@@ -1,4 +1,4 @@
-"""The smallest pieces: parameters that know their initial values and their role, a linear map, norm, shift."""
+"""The building blocks of every module: parameters with an initializer and a role, a linear map, a norm, a shift."""
 
 from collections.abc import Callable
 
@@ -8,83 +8,83 @@ from torch import Tensor, nn
 
 from base.runtime import generator
 
-Fill = Callable[[Tensor, torch.Generator], object]  # fills a tensor in place
-# What a parameter is decides how it moves (optim/optimiser.py) and what its artifact keeps of it (export.py).
+Initializer = Callable[[Tensor, torch.Generator], object]  # fills a tensor in place
+# A parameter's role decides which optimizer moves it (optim/optimizer.py) and how its artifact stores it (export.py).
 ROLES = ("matrix", "projection", "table", "gate", "scalar", "factor")
 
 
-def parameter(*shape: int, init: Fill, role: str = "scalar") -> nn.Parameter:
-    """A parameter that carries its own initialiser, so that a model can be drawn by name (`initialise`)."""
-    made = nn.Parameter(torch.empty(shape))
-    made.init, made.role = init, role
-    return made
+def parameter(*shape: int, init: Initializer, role: str = "scalar") -> nn.Parameter:
+    """Return a parameter that carries its own initializer, so that `initialize` can draw a model name by name."""
+    weight = nn.Parameter(torch.empty(shape))
+    weight.init, weight.role = init, role
+    return weight
 
 
-def chosen(slices: str, count: int) -> set[int]:
-    """Which of `count` layers a knob names: comma-separated indices and slices as Python reads them, '' for none."""
-    found: set[int] = set()
+def parse_layers(slices: str, count: int) -> set[int]:
+    """Return the layers out of `count` that a knob names: comma-separated indices and Python slices, '' for none."""
+    layers: set[int] = set()
     for item in filter(None, slices.split(",")):
         try:
             ends = [int(part) if part.strip() else None for part in item.split(":")]
-            found.update(range(count)[slice(*ends)] if ":" in item else [range(count)[int(item)]])
+            layers.update(range(count)[slice(*ends)] if ":" in item else [range(count)[int(item)]])
         except (ValueError, TypeError, IndexError):
             raise ValueError(
                 f"got layers {slices!r}, expected indices and slices of {count}, like '-4:' or '0,3'"
             ) from None
-    return found
+    return layers
 
 
-def constant(value: float) -> Fill:
+def constant(value: float) -> Initializer:
     return lambda tensor, _: tensor.fill_(value)
 
 
 def first_column(tensor: Tensor, _: torch.Generator) -> None:
-    """1 in the first place of every row, 0 elsewhere."""
+    """Fill the first column with 1 and the rest with 0."""
     tensor.zero_()[:, 0] = 1.0
 
 
-def normal(std: float) -> Fill:
+def normal(std: float) -> Initializer:
     return lambda tensor, generator: tensor.normal_(0.0, std, generator=generator)
 
 
-def orthogonal(gain: float = 1.0) -> Fill:
+def orthogonal(gain: float = 1.0) -> Initializer:
     return lambda tensor, generator: nn.init.orthogonal_(tensor, gain, generator=generator)
 
 
 @torch.no_grad()
-def initialise(model: nn.Module, seed: int) -> None:
+def initialize(model: nn.Module, seed: int) -> None:
     """Draw every parameter from a generator keyed by (seed, its name), on the CPU for equal bits on any device."""
     for name, weight in model.named_parameters():
-        drawn = torch.empty(weight.shape)
-        weight.init(drawn, generator(seed, name))
-        weight.copy_(drawn)
+        values = torch.empty(weight.shape)
+        weight.init(values, generator(seed, name))
+        weight.copy_(values)
 
 
 class Linear(nn.Module):
-    """y = x W^T without bias; the fp32 weight (out, in), orthogonal unless said, is cast to the dtype of x.
+    """y = x W^T without bias; the fp32 weight (out, in), orthogonal by default, is cast to the dtype of x.
 
-    `rounding` (quant/rounding.py) is what training may set between the weight and the product.
+    `fake_quant` (quant/fake_quant.py) is a map that training may apply to the weight before the product.
     """
 
-    rounding: Callable[[Tensor], Tensor] | None = None
+    fake_quant: Callable[[Tensor], Tensor] | None = None
 
-    def __init__(self, inputs: int, outputs: int, init: Fill | None = None, role: str = "matrix"):
+    def __init__(self, inputs: int, outputs: int, init: Initializer | None = None, role: str = "matrix"):
         super().__init__()
         self.weight = parameter(outputs, inputs, init=init or orthogonal(), role=role)
 
-    def cast(self, dtype: torch.dtype) -> Tensor:
-        """The weight as a product reads it."""
-        return (self.weight if self.rounding is None else self.rounding(self.weight)).to(dtype)
+    def cast_weight(self, dtype: torch.dtype) -> Tensor:
+        """Return the weight as the product reads it."""
+        return (self.weight if self.fake_quant is None else self.fake_quant(self.weight)).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.cast(x.dtype))
+        return F.linear(x, self.cast_weight(x.dtype))
 
 
 def rms_norm(x: Tensor) -> Tensor:
-    """x / sqrt(mean(x^2) + eps) over the last dimension, no learned gain."""
+    """x / sqrt(mean(x^2) + eps) over the last dimension, without a learned gain."""
     return F.rms_norm(x, (x.size(-1),))
 
 
-def shift(x: Tensor, places: int = 1) -> Tensor:
-    """x (B, T, D) moved `places` to the right in time; zeros come in at the start."""
-    return F.pad(x, (0, 0, places, 0))[:, : x.size(1)]
+def shift(x: Tensor, steps: int = 1) -> Tensor:
+    """x (B, T, D) delayed by `steps` tokens; zeros come in at the start."""
+    return F.pad(x, (0, 0, steps, 0))[:, : x.size(1)]

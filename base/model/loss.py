@@ -1,8 +1,8 @@
-"""Softcapped cross-entropy fused with the tied head: chunks of rows that stay in cache, gradients made on the way.
+"""Softcapped cross-entropy fused with the output head, in chunks of rows that stay in cache.
 
 The logits of a batch (tokens x V) cost more memory traffic than the rest of a small model, several times over in
-autograd. Here each chunk's logits are made, turned into loss and gradient, and dropped (the idea of Liger's fused
-linear cross-entropy, arXiv 2410.10989, with the softcap inside). The slow twin is `cross_entropy(logits(h), y)`.
+autograd. Each chunk's logits are computed, turned into loss and gradient, and dropped (the idea of Liger's fused linear
+cross-entropy, arXiv 2410.10989, with the softcap inside). The reference is `cross_entropy(logits(h), y)`.
 """
 
 import torch
@@ -19,7 +19,7 @@ def softcap(z: Tensor, cap: float) -> Tensor:
 def softcapped_cross_entropy(
     hidden: Tensor, head: Tensor, targets: Tensor, cap: float, fused: bool = False, weights: Tensor | None = None
 ) -> Tensor:
-    """hidden (N, D), head (V, D), targets (N,) -> mean loss in nats; `fused` by the Triton kernel on a GPU.
+    """hidden (N, D), head (V, D), targets (N,) -> mean loss in nats; `fused` uses the Triton kernel on a GPU.
 
     With `weights` (N,) it is the mean of weight times loss.
     """
@@ -42,20 +42,20 @@ class SoftcappedCrossEntropy(torch.autograd.Function):
         grad_embedding = torch.zeros(embedding.shape, dtype=torch.float32, device=hidden.device)
         head = embedding.to(hidden.dtype)
         for start in range(0, len(hidden), CHUNK_ROWS):
-            rows, wanted = hidden[start : start + CHUNK_ROWS], targets[start : start + CHUNK_ROWS, None]
+            rows, row_targets = hidden[start : start + CHUNK_ROWS], targets[start : start + CHUNK_ROWS, None]
             z = (rows @ head.T).float()
             tanh = z.div_(cap).tanh_() if cap else None
-            # Softcapped logits lie in [-c, c]: the sum of exponentials cannot overflow, so no maximum is taken off.
+            # Softcapped logits lie in [-c, c]: the sum of exponentials cannot overflow, so no maximum is subtracted.
             logits = tanh * cap if cap else z - z.amax(dim=1, keepdim=True)
             exponentials = logits.exp()
-            normaliser = exponentials.sum(dim=1, keepdim=True)
-            losses = normaliser.log() - logits.gather(1, wanted)
-            share = None if weights is None else weights[start : start + CHUNK_ROWS, None]
-            total += (losses if share is None else losses * share).sum()
-            grad = exponentials.div_(normaliser).scatter_add_(1, wanted, -torch.ones_like(normaliser))
+            normalizer = exponentials.sum(dim=1, keepdim=True)
+            losses = normalizer.log() - logits.gather(1, row_targets)
+            row_weights = None if weights is None else weights[start : start + CHUNK_ROWS, None]
+            total += (losses if row_weights is None else losses * row_weights).sum()
+            grad = exponentials.div_(normalizer).scatter_add_(1, row_targets, -torch.ones_like(normalizer))
             if cap:
                 grad.mul_(tanh.square_().neg_().add_(1.0))  # d softcap(z) / dz = 1 - tanh^2
-            grad = (grad if share is None else grad.mul_(share)).to(hidden.dtype)
+            grad = (grad if row_weights is None else grad.mul_(row_weights)).to(hidden.dtype)
             grad_hidden[start : start + CHUNK_ROWS] = grad @ head
             grad_embedding += (grad.T @ rows).float()
         ctx.save_for_backward(grad_hidden.div_(len(hidden)), grad_embedding.div_(len(hidden)))

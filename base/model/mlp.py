@@ -8,10 +8,10 @@ from base.model.layers import Linear, constant, orthogonal, parameter
 
 
 class MLP(nn.Module):
-    """x (B, T, D) -> (B, T, D). The square is taken after the leak, so negatives give + s^2 u^2 (#493, #549).
+    """x (B, T, D) -> (B, T, D). The square is taken after the leak, so a negative u gives + s^2 u^2 (#493, #549).
 
     star_relu: a_j relu(u)^2 + b_j per hidden channel, a = 1, b = 0 (arXiv 2210.13452; #505).
-    swiglu: silu(G x) * U x with two thirds of the hidden width, so that the parameters stay (arXiv 2002.05202; #505).
+    swiglu: silu(G x) * U x with two thirds of the hidden width, for equal parameters (arXiv 2002.05202; #505).
     """
 
     def __init__(self, config: Config):
@@ -31,10 +31,10 @@ class MLP(nn.Module):
         if self.fused and x.is_cuda and self.activation == "leaky_relu2":
             from base.model.kernels.mlp import fused_mlp  # Triton, which a CPU does not have
 
-            return fused_mlp(x, self.up.cast(x.dtype), self.down.cast(x.dtype), self.slope)
-        return self.down(self.activated(x))
+            return fused_mlp(x, self.up.cast_weight(x.dtype), self.down.cast_weight(x.dtype), self.slope)
+        return self.down(self.activate(x))
 
-    def activated(self, x: Tensor) -> Tensor:
+    def activate(self, x: Tensor) -> Tensor:
         u = self.up(x)
         if self.activation == "swiglu":
             return F.silu(self.gate(x)) * u

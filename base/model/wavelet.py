@@ -1,4 +1,4 @@
-"""Causal means over 2, 4, 8, ... tokens on some channels (WaveletGPT, arXiv 2409.12924)."""
+"""WaveletGPT: causal means over 2, 4, 8, ... tokens on some channels (arXiv 2409.12924)."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ class Wavelet(nn.Module):
     """The last `wavelet_dims` channels of x (B, T, D), in `levels` groups: group k moves to its mean of 2^k tokens.
 
     x <- x + m (mean - x) with a learned share m = 1 per layer, the paper's form at the start. Only tokens up to t
-    enter, fewer at the start of a row; a fork's Haar blocks average over tokens to come and so read the answer.
+    enter, fewer at the start of a row; a fork's Haar blocks average over future tokens and so read the answer.
     """
 
     def __init__(self, config: Config):
@@ -22,16 +22,19 @@ class Wavelet(nn.Module):
         self.share = parameter(config.model.num_layers, init=constant(1.0))
 
     def forward(self, x: Tensor, layer: int) -> Tensor:
-        plain, slow = x[..., : -self.dims], x[..., -self.dims :]
+        unchanged, averaged = x[..., : -self.dims], x[..., -self.dims :]
         share = self.share[layer].to(x.dtype)
-        groups = [torch.lerp(g, causal_mean(g, k), share) for k, g in enumerate(slow.chunk(self.levels, -1), start=1)]
-        return torch.cat((plain, *groups), dim=-1)
+        groups = [
+            torch.lerp(group, causal_mean(group, level), share)
+            for level, group in enumerate(averaged.chunk(self.levels, -1), start=1)
+        ]
+        return torch.cat((unchanged, *groups), dim=-1)
 
 
 def causal_mean(x: Tensor, level: int) -> Tensor:
-    """Mean of x (B, T, D) over the last 2^level tokens, or all there are; sums double, so the cost is `level` adds."""
+    """Mean of x (B, T, D) over the last 2^level tokens, fewer at the start; sums double, so it costs `level` adds."""
     total = x
     for k in range(level):
         total = total + shift(total, 2**k)
-    seen = torch.arange(1, x.size(1) + 1, device=x.device).clamp(max=2**level)
-    return total / seen[:, None].to(x.dtype)
+    count = torch.arange(1, x.size(1) + 1, device=x.device).clamp(max=2**level)
+    return total / count[:, None].to(x.dtype)

@@ -1,1 +1,1 @@
-"""How the weights move."""
+"""Optimizers, schedules and weight averages."""

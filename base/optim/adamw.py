@@ -1,13 +1,13 @@
 """AdamW (arXiv 1711.05101) on one flat tensor, by torch's own fused kernel.
 
-Not torch.optim.AdamW: constructing any torch.optim.Optimizer imports torch._dynamo, two seconds of every process that
-a trial starts.
+Not torch.optim.AdamW: constructing any torch.optim.Optimizer imports torch._dynamo, which costs every process of a
+trial two seconds.
 """
 
 import torch
 from torch import Tensor
 
-from base.optim.storage import Group
+from base.optim.flat_parameters import Group
 
 
 class AdamW:

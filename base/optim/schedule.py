@@ -6,22 +6,23 @@ from base.config import Optim, Run
 
 
 def lr_scale(run: Run, optim: Optim, step: int, seconds: float, step_seconds: float = 0.0) -> float:
-    """1, then down to `lr_floor` by the form that `warmdown` names; `step_seconds` is a step's mean, 0 = not known yet.
+    """Return 1, then less, down to `lr_floor`, in the form that `warmdown` names.
 
+    `step_seconds` is the mean time of a step, 0 as long as it is not known.
     linear: to 0 over the last `warmdown_iterations` steps, or over their time under a wallclock limit (#414)
     fraction: to 0 over the last `warmdown_share` of the run, by steps or wallclock (#1218; .85 and floor .10 in #1855)
     wsd: half a cosine over that share (#850: .25)
     """
-    left = 1.0 - progress(run, step, seconds)
+    remaining = 1.0 - progress(run, step, seconds)
     if optim.warmdown == "linear":
-        scale = linear(run, optim, step, seconds, step_seconds)
+        scale = linear_warmdown(run, optim, step, seconds, step_seconds)
     else:
-        scale = min(1.0, max(left, 0.0) / optim.warmdown_share) if optim.warmdown_share > 0 else 1.0
+        scale = min(1.0, max(remaining, 0.0) / optim.warmdown_share) if optim.warmdown_share > 0 else 1.0
         scale = scale if optim.warmdown == "fraction" else 0.5 * (1.0 - cos(pi * scale))
     return max(scale, optim.lr_floor)
 
 
-def linear(run: Run, optim: Optim, step: int, seconds: float, step_seconds: float) -> float:
+def linear_warmdown(run: Run, optim: Optim, step: int, seconds: float, step_seconds: float) -> float:
     warmdown = max(optim.warmdown_iterations, 1)
     scale = min(1.0, (run.iterations - step) / warmdown)
     if run.max_wallclock_seconds > 0 and step_seconds > 0:
@@ -30,7 +31,7 @@ def linear(run: Run, optim: Optim, step: int, seconds: float, step_seconds: floa
 
 
 def progress(run: Run, step: int, seconds: float) -> float:
-    """Share of training that is over, by steps or by wallclock, whichever is further."""
+    """Return the share of training that is done, by steps or by wallclock, whichever is further."""
     share = step / run.iterations
     return max(share, seconds / run.max_wallclock_seconds) if run.max_wallclock_seconds > 0 else share
 

@@ -1,1 +1,1 @@
-"""Weights to integers and back."""
+"""Quantization: the export's integer grids, and training on them."""

@@ -1,1 +1,1 @@
-"""Token streams in."""
+"""Training data: token shards, window orders and batches."""

@@ -1,4 +1,4 @@
-"""Read the challenge's token shards (locked; data/shards.py is the trusted twin)."""
+"""Read the challenge's token shards (locked; data/shards.py is its trusted counterpart)."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ MAGIC, VERSION, HEADER_INTS = 20240520, 1, 256
 
 
 def read(folder: Path, pattern: str) -> np.ndarray:
-    """All shards of `folder` that match, in the order of their names, as one uint16 stream."""
+    """Return all shards of `folder` that match, in order of their names, as one uint16 stream."""
     return np.concatenate(mapped(folder, pattern))
 
 
 def mapped(folder: Path, pattern: str) -> list[np.ndarray]:
-    """The same as a stream per shard that stays on disk: 10 B tokens are 20 GB, and every rank of eight reads them."""
+    """The same as one memory-mapped stream per shard: 10 B tokens are 20 GB, and each of eight ranks reads them."""
     paths = sorted(Path(folder).glob(pattern))
     if not paths:
         raise FileNotFoundError(f"{folder}: expected shards {pattern}, found none; set DATA_PATH")

@@ -1,9 +1,9 @@
-"""What more compute buys: every way to take it, each as a whole trial of `pocket`.
+"""Measure what extra compute buys: each way to take it, as a whole trial of `pocket`.
 
 .venv/bin/python -m dev.benchmarks.budgets CLONE --name budgets
 
-Whatever is kept is what the next ones are held against, as in any night. The cap is raised, so that a wider model is
-not refused for its bytes: what compute it may use is the question here.
+A kept edit becomes the incumbent of the trials after it, as in any run. The cap is raised so that a wider model is not
+refused for its bytes: the question here is how much compute it may use.
 """
 
 from dataclasses import replace
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import typer
 
-from dev.benchmarks.nights import proposal
-from experiments import budgets
-from experiments.baseline import baseline, budget
-from experiments.loop import open_bench
-from experiments.trial import run_trial
+from dev.benchmarks.simulations.known_truth import proposal
+from experiments.ledger import usage
+from experiments.run.run import open_run
+from experiments.trial.baseline import cpu_budget, measure_baseline
+from experiments.trial.trial import run_trial
 
 CAP_BYTES = 1_000_000
-FORWARD = "        return self.model.logits(wanted).log_softmax(dim=-1)\n"
-BOUGHT = {
+FORWARD = "        return self.model.logits(scored).log_softmax(dim=-1)\n"
+COMPUTE_EDITS = {
     "twice the steps": (
         "base/train.py",
         "for step in range(config.run.iterations):",
@@ -37,9 +37,9 @@ BOUGHT = {
     "more evaluation work": (
         "base/evaluate/sliding.py",
         FORWARD,
-        "        index = places[..., None].expand(-1, -1, hidden.size(-1))\n"
+        "        index = positions[..., None].expand(-1, -1, hidden.size(-1))\n"
         "        again = self.hidden(tokens.flip(0)).flip(0).gather(1, index)\n"
-        "        return self.model.logits((wanted + again) / 2).log_softmax(dim=-1)\n",
+        "        return self.model.logits((scored + again) / 2).log_softmax(dim=-1)\n",
     ),
     "four layers": ("base/presets.py", "num_layers=3, model_dim=", "num_layers=4, model_dim="),
     "PoPE": (
@@ -51,17 +51,20 @@ BOUGHT = {
 
 
 def main(folder: Path, name: str = "budgets") -> None:
-    bench = open_bench(folder, name, "pocket", lambda number, title, stage: print(number, stage, title, flush=True))
-    target = replace(bench.tier.target, cap_bytes=CAP_BYTES)
-    bench = replace(bench, tier=replace(bench.tier, target=target))
-    start = baseline(bench)
-    limits = budget(bench, start)
-    rows = [run_trial(bench, proposal(bench.workspace.best(), edit, title), limits) for title, edit in BOUGHT.items()]
-    print(f"The baseline: {start.val_bpb:.4f} bpb in {bench.tier.steps} steps.\n")
+    """Run every edit as a trial, then print a Markdown table."""
+    run = open_run(folder, name, "pocket", lambda number, title, stage: print(number, stage, title, flush=True))
+    target = replace(run.tier.target, cap_bytes=CAP_BYTES)
+    run = replace(run, tier=replace(run.tier, target=target))
+    start = measure_baseline(run)
+    limits = cpu_budget(run, start)
+    rows = [
+        run_trial(run, proposal(run.workspace.best(), edit, title), limits) for title, edit in COMPUTE_EDITS.items()
+    ]
+    print(f"The baseline: {start.val_bpb:.4f} bpb in {run.tier.steps} steps.\n")
     print("| trial | verdict | bpb | delta | steps | a step's cost | used, at most |\n|---|---|---|---|---|---|---|")
     for row in rows:
         value, delta = f"{row.val_bpb or 0:.4f}", f"{row.delta_bpb or 0:+.4f}"
-        used = "; ".join(one for one in budgets.told(row) if one.startswith(("train", "score")))
+        used = "; ".join(line for line in usage.describe(row) if line.startswith(("train", "score")))
         print(f"| {row.title} | {row.state} | {value} | {delta} | {row.steps} | {row.step_cost or 0:.2f} | {used} |")
 
 

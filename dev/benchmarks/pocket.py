@@ -1,4 +1,4 @@
-"""Where the seconds of a pocket trial go: the stages of a finished run, beside the same bundle run by hand.
+"""Break down the seconds of a pocket trial: the stages of a finished run, next to the same bundle run by hand.
 
 .venv/bin/python -m dev.benchmarks.pocket --run ten
 """
@@ -15,28 +15,30 @@ from pathlib import Path
 
 import typer
 
-from data.state import State
-from experiments.runs import open_ledger
+from common.state import State
+from experiments.run.layout import open_ledger
 from experiments.tiers import PROFILES
-from preflight import bundle
-from preflight.phases import interpreter
+from preflight.candidate.candidate import interpreter
+from preflight.source import bundle
 
 
 def main(run: str = "ten", root: Path = Path()) -> None:
-    """Print a Markdown table of medians over the trials that one measurement decided."""
+    """Print a Markdown table of medians over the trials that were decided by a single measurement."""
     ledger = open_ledger(root, run)
-    rows = [row for row in ledger.rows() if row.state is State.DISCARDED and len(ledger.taken(row.number)) == 1]
+    rows = [
+        row for row in ledger.rows() if row.state is State.DISCARDED and len(ledger.measurement_rows(row.number)) == 1
+    ]
     table: dict[str, list[float]] = {}
     for row in rows:
         stages = ledger.stages(row.number)
         (measured,) = ledger.measurements(row.number)
-        inside = {
+        measured_parts = {
             "train: start, build, warm up": measured.train_setup_seconds,
             "**train**": measured.train_wall_seconds,
             "pack": measured.pack_wall_seconds,
             "score: start, load": measured.load_wall_seconds,
-            "**score: first conversation**": measured.score_wall_seconds,
-            "**score: proof (a second process)**": measured.proof_wall_seconds,
+            "**score: first pass**": measured.score_wall_seconds,
+            "**score: audit (a second process)**": measured.proof_wall_seconds,
         }
         parts = {
             "propose (generate_next.py)": stages.get("propose", 0.0),
@@ -44,8 +46,8 @@ def main(run: str = "ten", root: Path = Path()) -> None:
             "preflight: describe": stages["preflight: describe"],
             "preflight: smoke": stages["preflight: smoke"],
             "preflight: the rest": stages["preflight"] - stages["preflight: describe"] - stages["preflight: smoke"],
-            **inside,
-            "measure: the rest (yardstick, copies)": stages["measure"] - sum(inside.values()),
+            **measured_parts,
+            "measure: the rest (CPU calibration, copies)": stages["measure"] - sum(measured_parts.values()),
             "settle (commit, ledger)": stages["settle"],
         }
         parts["**not training or scoring**"] = sum(value for name, value in parts.items() if not name.startswith("**"))
@@ -66,14 +68,14 @@ def main(run: str = "ten", root: Path = Path()) -> None:
     for name, values in table.items():
         median = statistics.median(values)
         print(f"| {name} | {median:.2f} | {max(values):.2f} | {median / hand:.2f} |")
-    print(f"| the baseline's bundle by hand (train, pack, score once, no proof) | {hand:.2f} | | 1.00 |")
+    print(f"| the baseline's bundle by hand (train, pack, score once, no audit) | {hand:.2f} | | 1.00 |")
 
 
 def by_hand(run: str, profile: str, number: int, seed: int, train: Path | None = None, steps: int | None = None) -> str:
-    """The shell command that trains, packs and scores a bundle without the harness: for one's own base/ alone.
+    """Return the shell command that trains, packs and scores a bundle without the harness: only for your own base/.
 
-    `train` holds the shards as a measurement had them (experiments/luck.py) and `steps` is what its trial was given,
-    where its score is to be repeated.
+    To repeat the score of a measurement, `train` must hold the shards in its order (experiments/runner/seeds.py), and
+    `steps` must be the number of steps that its trial was granted.
     """
     tier = PROFILES[profile].tier.with_steps(steps)
     shards = Path("shards") / PROFILES[profile].corpus

@@ -1,9 +1,9 @@
-"""What the LLM proposer costs and what it lets through: 100 trials against the local Messages API, nothing is trained.
+"""Measure cost and rejections of the LLM proposer: 100 trials against the local Messages API, without training.
 
     .venv/bin/python -m dev.benchmarks.proposer            # a few minutes; prints the tables of proposer.md
 
-Every second answer cannot be applied, every tenth repeats an earlier one. Trees, commits and ledger are real; outcomes
-are drawn, about one trial in ten is kept and moves base/. The clock of the server's cache is set; ours is not.
+Every second answer cannot be applied, every twentieth repeats an earlier one. Trees, commits and ledger are real,
+outcomes are drawn; about one trial in ten is kept and moves base/. Only the clock of the server's cache is simulated.
 """
 
 import gc
@@ -24,30 +24,32 @@ from unittest.mock import patch
 
 import typer
 
-from data.errors import Refused
-from data.state import State
+from common.errors import Refused
+from common.state import State
 from dev.benchmarks.replay import FILE
-from experiments import novelty, trial
-from experiments.bench import Bench
-from experiments.calls import Calls, Outcome
-from experiments.loop import open_bench
-from experiments.prices import PRICES_DATE, Tokens, price_of
-from experiments.proposal import Proposal
-from experiments.settle import settle
-from experiments.workspace import Workspace
-from preflight import syntax
-from proposers import Options, messages, render
-from proposers.anthropic_api import MODEL, Anthropic
+from experiments.costs.llm_calls import Calls, Outcome
+from experiments.costs.prices import PRICES_DATE, Tokens, price_of
+from experiments.proposal import novelty
+from experiments.proposal.options import ProposerOptions
+from experiments.proposal.schema import Proposal
+from experiments.repo.workspace import Workspace
+from experiments.run.run import Run, open_run
+from experiments.trial import trial
+from experiments.trial.settle import settle
+from preflight.source import syntax
 from proposers.context import gather
+from proposers.llm import messages
+from proposers.llm import prompt as render
+from proposers.llm.anthropic import MODEL, Anthropic
 from proposers.reply import next_proposal
-from tests.messages_api import MessagesApi, answered
+from tests.helpers.servers.messages import MessagesApi, answered
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT, SPREAD_BPB = 0.1, 0.01
 
 
-class Careless:
-    """Edits one number of a file it was shown; every second answer has a line that is nowhere."""
+class CarelessModel:
+    """A model that adds a line to a file it was shown; every second answer searches for a line that does not exist."""
 
     def __init__(self, seed: int) -> None:
         self.rng, self.answers, self.earlier = random.Random(seed), 0, [""]
@@ -57,29 +59,27 @@ class Careless:
         shown = FILE.findall("".join(part["text"] for part in request["system"]))
         kind = request["messages"][0]["content"].partition("of class **")[2].partition("*")[0]
         if self.answers % 20 == 10:
-            return self.rng.choice(self.earlier)
+            return str(self.rng.choice(self.earlier))
         path, text = self.rng.choice([file for file in shown if "bpb.py" not in file[0] and "shards" not in file[0]])
         lines = [line for line in text.splitlines() if line.strip() and text.count(line) == 1]
         line = self.rng.choice([line for line in lines if line.startswith("    ")] or lines)
         indent = line[: len(line) - len(line.lstrip())]
         marker = f"{indent}_ = {self.rng.random():.6f}  # {'reasons ' * 8}\n"
         search = line if self.answers % 2 == 0 else f"{line}  # not there"
-        made = answered(
+        answer = answered(
             edits=[{"path": path, "search": search, "replace": marker + line, "content": ""}],
             title=f"Idea {self.answers}",
             hypothesis="A mechanism, and what would refute it. " * 6,
-            lessons=["What was learned. " * 8] * 6
-            if "Also write `lessons`" in request["messages"][0]["content"]
-            else [],
+            lessons=["What was learned. " * 8] * 6 * ("Also write `lessons`" in request["messages"][0]["content"]),
             **{"class": kind},
         )
-        self.earlier.append(made)
-        return made
+        self.earlier.append(answer)
+        return str(answer)
 
 
 @contextmanager
 def git_seconds() -> Any:
-    """Adds up what git's own processes take."""
+    """Add up the seconds that git's own processes take."""
     total, execute = [0.0], Workspace._execute
 
     def timed(*arguments: Any, **options: Any) -> bytes:
@@ -94,90 +94,89 @@ def git_seconds() -> Any:
 
 
 def repository(folder: Path) -> Path:
-    """The real base/ and brief with one commit, and this checkout's pocket corpus."""
+    """Make a repository with the real base/ and brief in one commit, and this checkout's pocket corpus."""
     root = folder / "repo"
     root.mkdir()
     subprocess.run(["cp", "-r", ROOT / "base", ROOT / "program.md", ROOT / ".gitignore", root], check=True)
     (root / "shards").symlink_to(ROOT / "shards")
-    who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    identity = ["-c", "user.name=run", "-c", "user.email=run@localhost"]
     for arguments in (
         ["init", "--quiet"],
         ["add", "base", "program.md", ".gitignore"],
         ["commit", "--quiet", "-m", "start"],
     ):
-        subprocess.run(["git", *who, *arguments], cwd=root, check=True)
+        subprocess.run(["git", *identity, *arguments], cwd=root, check=True)
     return root
 
 
-def started(root: Path) -> Bench:
-    bench = open_bench(root, "bench", "pocket", lambda *_: None, "none")
-    start = bench.workspace.best()
-    number = bench.intent("the baseline", "baseline", start, hypothesis="", proposal="{}")
-    name = novelty.fingerprint(bench.workspace.read(start))
-    bench.ledger.update(number, tree=bench.workspace.tree_of(start), fingerprint=name)
-    settle(bench, number, None, State.BASELINE, [], val_bpb=1.94, artifact_bytes=229_000)
-    return bench
+def start_run(root: Path) -> Run:
+    run = open_run(root, "run", "pocket", lambda *_: None, "none")
+    start = run.workspace.best()
+    number = run.begin_trial("the baseline", "baseline", start, hypothesis="", proposal="{}")
+    name = novelty.fingerprint(run.workspace.read(start))
+    run.ledger.update(number, tree=run.workspace.tree_of(start), fingerprint=name)
+    settle(run, number, None, State.BASELINE, [], val_bpb=1.94, artifact_bytes=229_000)
+    return run
 
 
-def night(trials: int, minutes: float, seed: int) -> dict[str, Any]:
-    """So many trials that far apart; what they cost and what came of them."""
-    rng = random.Random(seed)
+def simulate_run(trials: int, minutes: float, seed: int) -> dict[str, Any]:
+    """Run `trials` trials, `minutes` apart, and return their costs and outcomes."""
+    rng, now = random.Random(seed), [0.0]
     with (
         tempfile.TemporaryDirectory() as folder,
-        MessagesApi(Careless(seed), clock=lambda: now[0]) as api,
+        MessagesApi(CarelessModel(seed), clock=lambda: now[0]) as api,
         patch.dict(os.environ, api.environment),
         git_seconds() as git,
     ):
-        now = [0.0]
-        bench, controller = started(repository(Path(folder))), []
+        run, controller = start_run(repository(Path(folder))), []
         for _ in range(trials):
             now[0] += 60 * minutes
-            for remembered in (syntax.parse, novelty._syntax, render._environment):
-                remembered.cache_clear()  # every proposal has a process of its own
+            for cached in (syntax.parse, novelty._syntax, render._environment):
+                cached.cache_clear()  # every proposal has a process of its own
             gc.collect()
             gc.disable()  # as generate_next.py does
             began, git[0] = time.perf_counter(), 0.0
-            context = gather(bench.workspace.root, "bench", "none")
+            context = gather(run.workspace.root, "run", "none")
             tier = replace(context.profile.tier, expected_minutes=minutes / 1.8)
-            proposer = Anthropic(Options())
+            proposer = Anthropic(ProposerOptions())
             text = next_proposal(proposer, replace(context, profile=replace(context.profile, tier=tier)))
             proposer.close()
-            waited = sum(call.seconds or 0.0 for call in Calls(bench.ledger).rows() if call.trial == len(context.rows))
-            tried(bench, text, rng)
+            waited = sum(call.seconds or 0.0 for call in Calls(run.ledger).rows() if call.trial == len(context.rows))
+            try_proposal(run, text, rng)
             controller.append(1000 * (time.perf_counter() - began - git[0] - waited))
             gc.enable()
-        found = measured(bench, controller)
-        bench.close()
-        return {"minutes": minutes, **found}
+        summary = summarize(run, controller)
+        run.close()
+        return {"minutes": minutes, **summary}
 
 
-def tried(bench: Bench, text: str, rng: random.Random) -> None:
-    """As `run_trial` up to the tree; then an outcome is drawn."""
-    parent = bench.workspace.best()
+def try_proposal(run: Run, text: str, rng: random.Random) -> None:
+    """Do the same as `run_trial` up to the tree, then draw an outcome."""
+    parent = run.workspace.best()
     proposal = Proposal.parse(text)
-    number = bench.intent(
+    number = run.begin_trial(
         proposal.title, proposal.kind, parent, hypothesis=proposal.hypothesis, proposal=proposal.to_json()
     )
     try:
-        _, tree = trial._make_tree(bench, number, proposal, parent)
+        _, tree = trial._make_tree(run, number, proposal, parent)
     except Refused as refusal:
-        settle(bench, number, None, State(refusal.verdict), detail=str(refusal))
+        settle(run, number, None, State(refusal.verdict), detail=str(refusal))
         return
     kept = rng.random() < KEPT
     delta = -abs(rng.gauss(0.02, SPREAD_BPB)) if kept else abs(rng.gauss(0.0, SPREAD_BPB))
     state = State.KEPT if kept else State.DISCARDED
-    incumbent = bench.ledger.incumbent()
+    incumbent = run.ledger.incumbent()
     assert incumbent is not None
     assert incumbent.val_bpb is not None
     values = {"val_bpb": incumbent.val_bpb + delta, "delta_bpb": delta, "artifact_bytes": 229_000}
-    settle(bench, number, tree, state, [], detail="drawn", **values)
+    settle(run, number, tree, state, [], detail="drawn", **values)
 
 
-def measured(bench: Bench, controller: list[float]) -> dict[str, Any]:
-    rows, calls = bench.ledger.rows(), [call for call in Calls(bench.ledger).rows() if call.state is Outcome.DONE]
+def summarize(run: Run, controller: list[float]) -> dict[str, Any]:
+    rows, calls = run.ledger.rows(), [call for call in Calls(run.ledger).rows() if call.state is Outcome.DONE]
     evaluated = [row for row in rows if row.state in (State.KEPT, State.DISCARDED)]
-    names = [novelty.fingerprint(bench.workspace.read(row.commit_id or row.parent)) for row in [rows[0], *evaluated]]
-    asked = {call.trial: call for call in calls if call.purpose == "propose"}
+    names = [novelty.fingerprint(run.workspace.read(row.commit_id or row.parent)) for row in [rows[0], *evaluated]]
+    first_calls = {call.trial: call for call in calls if call.purpose == "propose"}
     price = price_of(MODEL)
     assert price is not None
     uncached = sum(price.dollars(Tokens(fresh=call.prompt_tokens, output=call.output_tokens)) for call in calls)
@@ -191,10 +190,10 @@ def measured(bench: Bench, controller: list[float]) -> dict[str, Any]:
         "calls": len(calls),
         "calls_each": len(calls) / len(evaluated),
         "cached": sum(call.read_tokens for call in calls) / prompt,
-        "cached_first": sum(call.read_tokens for call in asked.values())
-        / sum(call.prompt_tokens for call in asked.values()),
+        "cached_first": sum(call.read_tokens for call in first_calls.values())
+        / sum(call.prompt_tokens for call in first_calls.values()),
         "uncached_each": sum(call.prompt_tokens - call.read_tokens for call in calls) / len(evaluated),
-        "tokens": {number: asked[number].prompt_tokens for number in (1, 10, 50, 100) if number in asked},
+        "tokens": {number: first_calls[number].prompt_tokens for number in (1, 10, 50, 100) if number in first_calls},
         "controller": controller,
         "dollars_each": dollars / len(evaluated),
         "uncached_dollars_each": uncached / len(evaluated),
@@ -202,47 +201,43 @@ def measured(bench: Bench, controller: list[float]) -> dict[str, Any]:
 
 
 def start_milliseconds() -> float:
-    """What generate_next.py takes to start: Python and its imports."""
-    code = "import generate_next, proposers.anthropic_api"
-    taken = []
+    """Return the median start-up time of generate_next.py: Python and its imports."""
+    code = "import generate_next, proposers.llm.anthropic"
+    milliseconds = []
     for _ in range(5):
         began = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
-        taken.append(1000 * (time.perf_counter() - began))
-    return median(taken)
+        milliseconds.append(1000 * (time.perf_counter() - began))
+    return median(milliseconds)
 
 
 def main(trials: int = 100, seed: int = 7) -> None:
     """Print the tables as Markdown."""
-    nights = [night(trials, minutes, seed) for minutes in (1, 6, 22)]
-    print(
-        f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores; {trials} trials, {MODEL}, "
-        f"prices of {PRICES_DATE}.\n"
-    )
-    print(
-        "| minutes apart | life | evaluated | clones | kept | calls | calls per evaluated "
-        "| from the cache | first calls only |"
-    )
+    runs = [simulate_run(trials, minutes, seed) for minutes in (1, 6, 22)]
+    machine = f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores"
+    print(f"{machine}; {trials} trials, {MODEL}, prices of {PRICES_DATE}.\n")
+    columns = "minutes apart | cache TTL | evaluated | clones | kept | calls | calls per evaluated | from the cache"
+    print(f"| {columns} | first calls only |")
     print("|---|---|---|---|---|---|---|---|---|")
-    for one in nights:
-        life = messages.life(MODEL, one["minutes"])
+    for run in runs:
+        cache_ttl = messages.cache_ttl(MODEL, run["minutes"])
         print(
-            f"| {one['minutes']} | {life} | {one['evaluated']} | {one['clones']} | {one['kept']} | {one['calls']} "
-            f"| {one['calls_each']:.2f} | {one['cached']:.1%} | {one['cached_first']:.1%} |"
+            f"| {run['minutes']} | {cache_ttl} | {run['evaluated']} | {run['clones']} | {run['kept']} | {run['calls']} "
+            f"| {run['calls_each']:.2f} | {run['cached']:.1%} | {run['cached_first']:.1%} |"
         )
     print("\n| minutes apart | uncached tokens each | dollars each | the same calls without a cache | ratio |")
     print("|---|---|---|---|---|")
-    for one in nights:
-        ratio = one["dollars_each"] / one["uncached_dollars_each"]
+    for run in runs:
+        ratio = run["dollars_each"] / run["uncached_dollars_each"]
         print(
-            f"| {one['minutes']} | {one['uncached_each']:,.0f} | ${one['dollars_each']:.4f} "
-            f"| ${one['uncached_dollars_each']:.4f} | {ratio:.2f} |"
+            f"| {run['minutes']} | {run['uncached_each']:,.0f} | ${run['dollars_each']:.4f} "
+            f"| ${run['uncached_dollars_each']:.4f} | {ratio:.2f} |"
         )
-    print("\n| prompt tokens at trial | " + " | ".join(map(str, nights[0]["tokens"])) + " |")
-    print("|---|" + "---|" * len(nights[0]["tokens"]))
-    for one in nights:
-        print(f"| {one['minutes']} min apart | " + " | ".join(f"{count:,}" for count in one["tokens"].values()) + " |")
-    spent = sorted(value for one in nights for value in one["controller"])
+    print("\n| prompt tokens at trial | " + " | ".join(map(str, runs[0]["tokens"])) + " |")
+    print("|---|" + "---|" * len(runs[0]["tokens"]))
+    for run in runs:
+        print(f"| {run['minutes']} min apart | " + " | ".join(f"{count:,}" for count in run["tokens"].values()) + " |")
+    spent = sorted(value for run in runs for value in run["controller"])
     print(
         f"\nController, beyond git, the API and process start: median {median(spent):.0f} ms, mean {fmean(spent):.0f}, "
         f"95th percentile {spent[int(0.95 * len(spent))]:.0f}; process start (Python, anthropic and all) "

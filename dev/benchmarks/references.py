@@ -1,9 +1,9 @@
-"""The presets against their sources' own code, weights mapped over: differences in logits and gradients, full size.
+"""Compare the presets with their sources' own code, at full size and with mapped weights: logits and gradients.
 
 python -m dev.benchmarks.references REPOSITORY        a clone of openai/parameter-golf that has refs/pull/N/head
 
-Nothing of the sources is kept: each script is read from git, run as a module with FlashAttention's place taken by
-torch's own kernel, and both networks are drawn anew, every parameter moved away from its start, then compared.
+Nothing of the sources is stored: each script is read from git and run as a module, with torch's own kernel in place of
+FlashAttention. Both networks get the same new weights, every parameter moved away from its initial value.
 """
 
 import argparse
@@ -12,18 +12,19 @@ import subprocess
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.model.gpt import GPT
-from base.model.layers import initialise
+from base.model.layers import initialize
 from base.presets import PRESETS
 
-TOKENS, LAYERS, SKIPS = 2048, 11, 5  # the sources stretch their rotary angles by the length at hand
+TOKENS, LAYERS, SKIPS = 2048, 11, 5  # the sources scale their rotary angles with the sequence length
 UNUSED = ("blocks.0.vr_lambda",)  # the first layer has no earlier values
-RENAMED = (  # what is told apart by its name alone, from theirs to ours
+RENAMED = (  # parameters that differ only by name, from theirs to ours
     (r"^tok_emb\.weight$", "embedding"),
     (r"^ve_shared\.", "value_embedding."),
     (r"^(bigram|value_embedding)\.embed\.weight$", r"\1.table"),
@@ -44,7 +45,7 @@ BANKS = {
     "mlp_up_bank": ("mlp.up",),
     "mlp_down_bank": ("mlp.down",),
 }
-COMMON = {
+COMMON: dict[str, Any] = {
     "vocab_size": 1024,
     "num_layers": LAYERS,
     "model_dim": 512,
@@ -62,8 +63,8 @@ COMMON = {
     "ln_scale": True,
     "ve_enabled": True,
 }
-WIDE = {"num_kv_heads": 8, "mlp_mult": 3.5}
-OWN = {
+WIDE: dict[str, Any] = {"num_kv_heads": 8, "mlp_mult": 3.5}
+SPECIFIC: dict[int, dict[str, Any]] = {
     569: {"backout_enabled": False},
     576: {**WIDE, "bigram_vocab_size": 8192},
     738: {"backout_enabled": False, "shc_n": 0, "ddl_enabled": False},
@@ -74,19 +75,20 @@ OWN = {
 
 
 def main() -> None:
+    """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("repository", type=Path)
     repository = parser.parse_args().repository
     torch.set_num_threads(1)
     print("| preset | parameters | largest logit difference | of logits up to |", end=" ")
     print("largest gradient difference, as a share of its tensor's largest |\n| --- | --- | --- | --- | --- |")
-    for number, own in OWN.items():
-        theirs = loaded(repository, number).GPT(**{**COMMON, **own})
-        print("| " + " | ".join(compared(number, theirs)) + " |", flush=True)
+    for number, arguments in SPECIFIC.items():
+        theirs = load(repository, number).GPT(**COMMON, **arguments)
+        print("| " + " | ".join(compare(number, theirs)) + " |", flush=True)
 
 
-def loaded(repository: Path, number: int) -> types.ModuleType:
-    """The training script of a pull request, as a module."""
+def load(repository: Path, number: int) -> types.ModuleType:
+    """Return the training script of a pull request, as a module."""
     head = f"refs/pull/{number}/head"
 
     def git(*arguments: str) -> str:
@@ -95,7 +97,7 @@ def loaded(repository: Path, number: int) -> types.ModuleType:
 
     changed = git("diff", "--name-only", git("merge-base", head, "HEAD").strip(), head).splitlines()
     script = next(name for name in changed if name.endswith("/train_gpt.py"))
-    sys.modules["brotli"] = types.ModuleType("brotli")  # for its artifact, which is not made here
+    sys.modules["brotli"] = types.ModuleType("brotli")  # for its artifact, which is not built here
     sys.modules["flash_attn_interface"] = types.SimpleNamespace(flash_attn_func=attention)  # type: ignore[assignment]
     module = types.ModuleType(f"reference{number}")
     sys.modules[module.__name__] = module
@@ -104,17 +106,17 @@ def loaded(repository: Path, number: int) -> types.ModuleType:
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
-    heads_first = (x.transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(*heads_first, is_causal=causal, enable_gqa=True).transpose(1, 2)
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # heads first
+    return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True).transpose(1, 2)
 
 
-def compared(number: int, theirs: nn.Module) -> list[str]:
-    """One row of the table."""
+def compare(number: int, theirs: nn.Module) -> list[str]:
+    """Return one row of the table."""
     ours = GPT(PRESETS[f"seed_{number}"]())
-    initialise(ours, 1)
+    initialize(ours, 1)
     draw = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for weight in ours.parameters():  # what starts at 0 or 1 would hide where it goes
+        for weight in ours.parameters():  # a mapping error would not show in weights that start at 0 or 1
             weight.add_(0.05 * torch.randn(weight.shape, generator=draw))
     weights = dict(ours.named_parameters())
     with torch.no_grad():
@@ -138,23 +140,23 @@ def compared(number: int, theirs: nn.Module) -> list[str]:
 
 
 def as_theirs(ours: dict[str, Tensor], name: str) -> Tensor:
-    """What of ours stands where theirs has `name`; raises KeyError for one without a twin."""
-    place = int(found[1]) if (found := re.search(r"\.(\d+)", name)) else 0
+    """Return our counterpart of their parameter `name`; raise KeyError if there is none."""
+    index = int(match[1]) if (match := re.search(r"\.(\d+)", name)) else 0
     if name.startswith("skip_"):
         kind = "gate" if name == "skip_gates" else "weight"
         return torch.stack([ours[f"skips.{kind}.{join}"] for join in range(SKIPS)])
     if name in BANKS:
         return torch.stack([ours[f"blocks.{layer}.{part}.weight"] for part in BANKS[name] for layer in range(LAYERS)])
     if name.endswith(".resid_mix"):
-        return torch.stack([ours[f"blocks.{place}.mix"], ours[f"blocks.{place}.mix_first"]])
+        return torch.stack([ours[f"blocks.{index}.mix"], ours[f"blocks.{index}.mix_first"]])
     if name.startswith("ve_layer_scales."):
-        return ours[f"blocks.{LAYERS - 2 + place}.attention.embedding_gain"]
+        return ours[f"blocks.{LAYERS - 2 + index}.attention.embedding_gain"]
     if name.startswith("vrl_alphas."):
-        return ours[f"blocks.{place + 1}.attention.value_residual.mix"]
+        return ours[f"blocks.{index + 1}.attention.value_residual.mix"]
     if name.startswith("hc_"):
-        return ours["streams.reads" if name.startswith("hc_alpha") else "streams.writes"][place]
-    for pattern, mine in RENAMED:
-        name = re.sub(pattern, mine, name)
+        return ours["streams.reads" if name.startswith("hc_alpha") else "streams.writes"][index]
+    for pattern, replacement in RENAMED:
+        name = re.sub(pattern, replacement, name)
     return ours[name]
 
 

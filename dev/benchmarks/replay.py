@@ -1,21 +1,21 @@
-"""A sensible model without a model: the local Messages API with prepared ideas, for nights without a key.
+"""Stand in for the model: serve the local Messages API with prepared ideas, for runs without an API key.
 
     .venv/bin/python -m dev.benchmarks.replay ./loop.sh --run llm --proposer mix --trials 30
 
-It knows nothing of the run but the prompt it is sent: it reads the asked class, the files and the outcomes there, as an
-LLM would, and writes its edits against the text it was shown. What it cannot do is have an idea that is not in IDEAS.
+It knows nothing of the run but the prompt: it reads the requested class, the files and the outcomes there, as an LLM
+would, and writes its edits against the text it was shown. It cannot have an idea that is not in IDEAS.
 """
 
+import argparse
 import ast
 import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
-from tests.messages_api import KEY, MessagesApi, Reply, answered
+from tests.helpers.servers.messages import KEY, MessagesApi, Reply, answered
 
 LATENCY_SECONDS = 12.0  # about what 1,500 tokens take
 PRESETS, PRESET = "base/presets.py", "pocket"
@@ -23,52 +23,51 @@ FILE = re.compile(r'<file path="([^"]+)"[^>]*>\n(.*?)</file>', re.DOTALL)
 IDEAS = json.loads(Path(__file__).with_suffix(".json").read_text())  # knobs of the preset, or an edit
 
 
-class Sensible:
-    """Answers as a careful reader would; now and then it miscopies a line, or asks for a file first."""
+class CarefulModel:
+    """A model that reads its prompt carefully; now and then it miscopies a line or asks for a file first."""
 
     def __init__(self, latency_seconds: float = LATENCY_SECONDS) -> None:
-        self.latency_seconds, self.questions, self.used = latency_seconds, 0, set[str]()
+        self.latency_seconds, self.questions, self.used_titles = latency_seconds, 0, set[str]()
 
     def __call__(self, request: dict[str, Any]) -> Reply:
-        return Reply(self.text(request), latency_seconds=self.latency_seconds, thinking="Which lever next? " * 60)
+        return Reply(self.text(request), latency_seconds=self.latency_seconds, thinking="Which idea next? " * 60)
 
     def text(self, request: dict[str, Any]) -> str:
         system = "".join(part["text"] for part in request["system"])
-        said = [turn["content"] for turn in request["messages"] if turn["role"] == "user"]
-        shown = dict(FILE.findall(system + "".join(said)))
-        kind = re.search(r"of class \*\*(\w+)\*\*", said[0])
+        messages = [turn["content"] for turn in request["messages"] if turn["role"] == "user"]
+        shown = dict(FILE.findall(system + "".join(messages)))
+        kind = re.search(r"of class \*\*(\w+)\*\*", messages[0])
         assert kind is not None
-        if len(said) == 1:
+        if len(messages) == 1:
             self.questions += 1
-        tried = said[0] + "".join(self.used)
-        left = [idea for idea in IDEAS if idea["title"] not in tried]
-        idea = min(
-            left, key=lambda idea: idea["class"] != kind[1], default={"class": kind[1], "title": "None", "knobs": {}}
-        )
+        tried = messages[0] + "".join(self.used_titles)
+        remaining = [idea for idea in IDEAS if idea["title"] not in tried]
+        none: dict[str, Any] = {"class": kind[1], "title": "None", "knobs": {}}
+        idea: dict[str, Any] = min(remaining, key=lambda idea: idea["class"] != kind[1], default=none)
         if "edit" in idea and idea["edit"][0] not in shown:
-            return answered(title=idea["title"], files=[idea["edit"][0]], **{"class": idea["class"]})
-        edits = [change(*idea["edit"])] if "edit" in idea else switched(shown, idea["knobs"])
-        if edits and self.questions % 6 == 3 and len(said) == 1:
-            edits[0]["search"] += "#"  # a line that was copied wrong
+            return str(answered(title=idea["title"], files=[idea["edit"][0]], **{"class": idea["class"]}))
+        edits = [change(*idea["edit"])] if "edit" in idea else set_knobs(shown, idea["knobs"])
+        if edits and self.questions % 6 == 3 and len(messages) == 1:
+            edits[0]["search"] += "#"  # a miscopied line
         else:
-            self.used.add(idea["title"])
+            self.used_titles.add(idea["title"])
         fields = {
             "title": idea["title"],
             "idea": idea.get("idea", ""),
             "class": idea["class"],
-            "hypothesis": f"Lever {idea.get('idea', '')} of the list; refuted if it is within the noise on two seeds.",
+            "hypothesis": f"Idea {idea.get('idea', '')} of the list; refuted if it is within the noise on two seeds.",
             "expected_delta_bpb": -0.005,
-            "lessons": lessons(said[0]) if "Also write `lessons`" in said[0] else [],
+            "lessons": lessons(messages[0]) if "Also write `lessons`" in messages[0] else [],
         }
-        return answered(edits=edits, **fields)
+        return str(answered(edits=edits, **fields))
 
 
 def change(path: str, search: str, replace: str) -> dict[str, str]:
     return {"path": path, "search": search, "replace": replace, "content": ""}
 
 
-def switched(shown: dict[str, str], knobs: dict[str, Any]) -> list[dict[str, str]]:
-    """Edits of the preset that set knobs, in the sections where config.py declares them."""
+def set_knobs(shown: dict[str, str], knobs: dict[str, Any]) -> list[dict[str, str]]:
+    """Return edits of the preset that set knobs in the sections where config.py declares them."""
     config, presets = ast.parse(shown["base/config.py"]), shown[PRESETS]
     section = {
         field.target.id: node.name
@@ -77,9 +76,9 @@ def switched(shown: dict[str, str], knobs: dict[str, Any]) -> list[dict[str, str
         for field in node.body
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
     }
-    found = re.search(rf"def {PRESET}\(\).*?\n    \)\n", presets, re.DOTALL)
-    assert found is not None
-    body, edits = found[0], []
+    preset = re.search(rf"def {PRESET}\(\).*?\n    \)\n", presets, re.DOTALL)
+    assert preset is not None
+    body, edits = preset[0], []
     for name, value in knobs.items():
         line = re.search(rf"^        (\w+)={section[name]}\((.*)\),$", body, re.MULTILINE)
         if line:
@@ -94,7 +93,7 @@ def switched(shown: dict[str, str], knobs: dict[str, Any]) -> list[dict[str, str
 
 
 def lessons(digest: str) -> list[str]:
-    """What the digest's own lines say, as a careful reader would put it."""
+    """Summarize the digest's lines as a careful reader would."""
     measured = re.findall(
         r'trial (\d+), (\w+), ([+-][\d.]+), (\w+): "([^"]*)"', digest.partition("## Last measured")[2]
     )
@@ -110,9 +109,13 @@ def lessons(digest: str) -> list[str]:
 
 
 def main() -> None:
-    with MessagesApi(Sensible()) as api:
+    """Run the command with the local Messages API in its environment."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="the command to run against the local Messages API")
+    command = parser.parse_args().command
+    with MessagesApi(CarefulModel()) as api:
         environment = {**os.environ, "ANTHROPIC_BASE_URL": api.url, "ANTHROPIC_API_KEY": KEY}
-        raise SystemExit(subprocess.run(sys.argv[1:], env=environment).returncode)
+        raise SystemExit(subprocess.run(command, env=environment).returncode)
 
 
 if __name__ == "__main__":

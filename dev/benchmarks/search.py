@@ -1,9 +1,9 @@
-"""Does `search` beat random draws from the same ranges? Runs of the real loop, in pairs, from one baseline and seed.
+"""Compare `search` with random draws from the same ranges, in pairs of real runs from one baseline and seed.
 
 .venv/bin/python -m dev.benchmarks.search --trials 30 --repetitions 3 --folder /tmp/search
 
-A trial here is a pocket trial of 150 instead of 300 steps and 32 proof places, so that a pair fits into 20 minutes:
-the two runs of a pair go side by side on two cores. Everything else is the loop as a person runs it.
+A trial here is a pocket trial of 150 instead of 300 steps and 32 probe positions, so that a pair fits into 20 minutes;
+the two runs of a pair go side by side on two cores. Random draws are `search` without its history.
 """
 
 import os
@@ -18,11 +18,17 @@ from typing import Annotated
 
 import typer
 
-from data.state import State
-from experiments import loop
-from experiments.judge import RULES
-from experiments.ledger import Ledger
+from common.state import State
+from experiments.judge.rule import RULES
+from experiments.ledger.store import Ledger
+from experiments.loop.recovery import recover
+from experiments.run.run import open_run
 from experiments.tiers import PROFILES
+from experiments.trial.baseline import cpu_budget, measure_baseline
+from experiments.trial.trial import run_trial
+from proposers.context import gather
+from proposers.reply import next_proposal
+from proposers.search.tpe import Search
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS = 150
@@ -33,44 +39,47 @@ def main(
     trials: int = 30,
     repetitions: int = 3,
     folder: Path = Path("/tmp/search"),
-    one: Annotated[str, typer.Option(help="run only PROPOSER:REPETITION; what the program calls itself with")] = "",
+    pair_member: Annotated[
+        str, typer.Option("--one", help="run only PROPOSER:REPETITION; used by the program itself")
+    ] = "",
 ) -> None:
     """Run the pairs that are not finished, then print a Markdown table."""
-    if one:
-        proposer, _, number = one.partition(":")
-        run_one(folder, proposer, int(number), trials)
+    if pair_member:
+        proposer, _, repetition = pair_member.partition(":")
+        run_one(folder, proposer, int(repetition), trials)
         return
     for number in range(repetitions):
         command = [sys.executable, "-m", "dev.benchmarks.search", "--trials", str(trials), "--folder", str(folder)]
         pair = [subprocess.Popen([*command, "--one", f"{name}:{number}"], cwd=ROOT) for name in PROPOSERS]
         if any([process.wait() for process in pair]):
-            raise SystemExit(f"pair {number} did not finish; the same command goes on where it stopped")
+            raise SystemExit(f"pair {number} did not finish; run the same command again to continue it")
     report(folder, trials, repetitions)
 
 
 def run_one(folder: Path, proposer: str, number: int, trials: int) -> None:
+    """Run or continue one run of a pair, in a clone of its own."""
     root = folder / f"{proposer}{number}"
     if not root.exists():
         subprocess.run(["git", "clone", "--quiet", "--shared", str(ROOT), str(root)], check=True)
         (root / "shards").symlink_to(ROOT / "shards")
     tier = PROFILES["pocket"].tier
     target = replace(tier.target, environment={**tier.target.environment, "ITERATIONS": str(STEPS)})
-    tier = replace(tier, target=target, rule=RULES["greedy"], proof_places=32, smooth_bound_bpb=0.01)
+    tier = replace(tier, target=target, rule=RULES["greedy"], audit_positions=32, systematic_bound_bpb=0.01)
     tier = replace(tier, train_cpu_slack=float("inf"), score_cpu_slack=float("inf"))
     PROFILES["pocket"] = replace(PROFILES["pocket"], tier=tier)
-    bench = loop.open_bench(root, f"rep{number}", "pocket", lambda *_: None)
-    done = sum(row.finished for row in bench.ledger.rows()) - 1
-    loop.run(
-        bench,
-        proposer,
-        trials - max(done, 0),
-        24.0,
-        lambda row: print(proposer, number, row.number, row.state, row.val_bpb, flush=True),
-    )
-    bench.close()
+    run = open_run(root, f"rep{number}", "pocket", lambda *_: None)
+    recover(run)
+    limits = cpu_budget(run, measure_baseline(run))
+    draw = Search(informed=proposer == "search")
+    while len(run.ledger.rows()) <= trials:
+        context = gather(root, run.name)
+        row = run_trial(run, next_proposal(draw, context), limits)
+        print(proposer, number, row.number, row.state, row.val_bpb, flush=True)
+    run.close()
 
 
 def report(folder: Path, trials: int, repetitions: int) -> None:
+    """Print the finished pairs as a Markdown table."""
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}; ", end="")
     print(f"{trials} trials of {STEPS} steps; lower is better.\n")
     print("| pair | baseline | proposer | best of 10 | of 20 | of 30 | kept | median trial | without a score |")

@@ -1,7 +1,7 @@
-"""The trainer's own speed, and what the recipes are worth on real English: the tables of trainer.md.
+"""Measure the trainer's speed and the value of the recipes on real English: the tables of trainer.md.
 
 python -m dev.benchmarks.trainer step                     a pocket step against bare loops of the same model
-python -m dev.benchmarks.trainer share [--commit C]       where a step's time goes, in this tree or in another commit's
+python -m dev.benchmarks.trainer share [--commit C]       breakdown of a step's time, in this tree or another commit
 python -m dev.benchmarks.trainer english CORPUS           recipes against the baseline at equal CPU seconds
 
 CORPUS: python -m data tokenize FOLDER_OF_english.jsonl.zst --tokenizer ../shared/data/fineweb_1024_bpe.model
@@ -26,12 +26,12 @@ import typer
 
 from data.corpus import Corpus
 from data.shards import write_shard
-from experiments.judge import paired
+from experiments.judge.noise import paired
+from experiments.techniques import Arm, TechniqueStudy, run_parallel
 from experiments.tiers import PROFILES
-from experiments.toggles import Arm, Toggles, side_by_side
-from preflight import bundle
-from preflight.sandbox.isolation import available_levels
-from preflight.tree import read_folder
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source import bundle
+from preflight.source.tree import read_folder
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TARGET = PROFILES["pocket"].tier.target
@@ -42,7 +42,7 @@ ROUNDS, STEPS = 7, 40
 
 @app.command()
 def step(hidden: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
-    """CPU seconds of a whole training step, and of bare loops, in turn in one process with pocket's environment."""
+    """Compare the CPU seconds of a training step with bare loops, in turn in one process with pocket's environment."""
     if not hidden:
         environment = {**os.environ, **TARGET.environment, "PYTHONPATH": str(ROOT)}
         command = [sys.executable, "-m", "dev.benchmarks.trainer", "step", "--hidden"]
@@ -54,39 +54,39 @@ def step(hidden: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
     from base.tokens import loader
     from base.train import Trainer
 
-    here, config = runtime.start(), PRESETS["pocket"]()
+    device_runtime, config = runtime.start(), PRESETS["pocket"]()
     config = replace(config, run=replace(config.run, iterations=10**6))
     stream = np.random.default_rng(0).integers(2, 1024, 2_000_000).astype(np.uint16)
-    trainer, bare, torchs = (Trainer(config, here) for _ in range(3))
+    trainer, ours, torchs = (Trainer(config, device_runtime) for _ in range(3))
     with Path(os.devnull).open("w") as metrics:
         whole = trainer.run([stream], metrics)
-        batch = next(loader.batches(config, here, [stream]))
+        batch = next(loader.batches(config, device_runtime, [stream]))
         for part in torchs.model.parameters():
             part.data, part.grad = part.data.clone(), None
         adamw = torch.optim.AdamW(torchs.model.parameters(), lr=1e-3, fused=True)
 
         def with_ours() -> None:
-            bare.model(*batch).backward()
-            bare.optimiser.step(1.0, 0.9)
+            ours.model(*batch).backward()
+            ours.optimizer.step(1.0, 0.9)
 
         def with_adamw() -> None:
             torchs.model(*batch).backward()
             adamw.step()
             adamw.zero_grad()
 
-        ways = {"a training step": lambda: next(whole), "forward, backward, our optimiser": with_ours}
-        ways |= {"forward, backward, torch's fused AdamW": with_adamw}
-        spent: dict[str, list[float]] = {name: [] for name in ways}
-        for _, (name, way) in itertools.product(range(ROUNDS), ways.items()):
+        loops = {"a training step": lambda: next(whole), "forward, backward, our optimizer": with_ours}
+        loops |= {"forward, backward, torch's fused AdamW": with_adamw}
+        spent: dict[str, list[float]] = {name: [] for name in loops}
+        for _, (name, loop) in itertools.product(range(ROUNDS), loops.items()):
             started = time.process_time()
             for _ in range(STEPS):
-                way()
+                loop()
             spent[name].append((time.process_time() - started) / STEPS)
     reference = spent["a training step"]
     print("| loop | CPU ms a step (median of 7 x 40) | a training step over it, by round |")
     print("| --- | --- | --- |")
     for name, seconds in spent.items():
-        ratios = sorted(ours / other for ours, other in zip(reference, seconds, strict=True))
+        ratios = sorted(mine / other for mine, other in zip(reference, seconds, strict=True))
         print(f"| {name} | {1000 * median(seconds):.1f} | {median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}) |")
 
 
@@ -98,10 +98,10 @@ from base import runtime
 from base.overrides import resolve
 from base.presets import PRESETS
 from base import train as training
-here, config = runtime.start(), resolve(PRESETS[sys.argv[2]](), ["iterations=20", "log_every=10"], {})
+device_runtime, config = runtime.start(), resolve(PRESETS[sys.argv[2]](), ["iterations=20", "log_every=10"], {})
 profile, announce = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]), training.announce_and_wait
 training.announce_and_wait = lambda *arguments: (announce(*arguments), profile.start())  # from here on, it is timed
-training.train(config, here, Path(sys.argv[1]), Path(sys.argv[1]))
+training.train(config, device_runtime, Path(sys.argv[1]), Path(sys.argv[1]))
 profile.stop()
 PRODUCTS = {"aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"}
 spent = {"products": 0.0, "attention": 0.0, "loss": 0.0, "calls": 0}
@@ -123,10 +123,10 @@ print(json.dumps({**spent, "all": lines[-1]["seconds"]}))
 
 @app.command()
 def share(
-    commit: Annotated[str, typer.Option(help="measure base/ of this commit beside this tree's")] = "",
-    preset: Annotated[str, typer.Option(help="what is trained")] = "pocket",
+    commit: Annotated[str, typer.Option(help="also measure base/ of this commit")] = "",
+    preset: Annotated[str, typer.Option(help="the preset to train")] = "pocket",
 ) -> None:
-    """Share of a training step outside matrix products, attention and loss, by torch's profiler: three turns."""
+    """Break down a training step by torch's profiler: matrix products, attention, loss and the rest; three turns."""
     import json
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -140,7 +140,7 @@ def share(
         (Path(scratch) / "train").mkdir()
         tokens = np.random.default_rng(0).integers(2, 1024, 400_000)
         write_shard(Path(scratch) / "train" / "fineweb_train_000000.bin", tokens)
-        found: dict[str, list[Counter[str]]] = {name: [] for name in trees}
+        profiles: dict[str, list[Counter[str]]] = {name: [] for name in trees}
         for _, (name, tree) in itertools.product(range(3), trees.items()):
             environment = {**os.environ, **TARGET.environment, "PYTHONPATH": str(tree)}
             environment = {key: value for key, value in environment.items() if key not in ("ITERATIONS",)}
@@ -152,11 +152,11 @@ def share(
                 capture_output=True,
                 text=True,
             )
-            found[name].append(Counter(json.loads(done.stdout.splitlines()[-1])))
+            profiles[name].append(Counter(json.loads(done.stdout.splitlines()[-1])))
     columns = ("base/ of", "ms a step", "products", "attention", "loss", "everything else", "ATen operations a step")
     print(f"{preset}:\n\n| " + " | ".join(columns) + " |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name, turns in found.items():
+    for name, turns in profiles.items():
         best = min(turns, key=lambda turn: turn["all"])
         named = sum(best[kind] for kind in ("products", "attention", "loss"))
         cells = [f"{best[kind] / best['all']:.0%}" for kind in ("products", "attention", "loss")]
@@ -166,7 +166,7 @@ def share(
         )
 
 
-ENGLISH = {  # of every arm, beside what its recipe says
+ENGLISH = {  # settings of every arm, besides those of its recipe
     "MODEL_DIM": "128", "NUM_HEADS": "4", "NUM_KV_HEADS": "2", "SEQUENCE_LENGTH": "256", "BATCH_TOKENS": "4096",
     "EVAL_LENGTH": "256", "EVAL_STRIDE": "128", "MUON_MOMENTUM_STEPS": "300", "EMA_DECAY": "0.99", "LOG_EVERY": "50",
 }  # fmt: skip
@@ -178,31 +178,31 @@ ARMS = {
 CALIBRATION_STEPS, WARMDOWN = 40, 0.6
 
 
-def step_costs(bench: Toggles, arms: list[Arm]) -> dict[str, float]:
-    """CPU seconds of a step of each arm, two runs of it at once."""
+def step_costs(study: TechniqueStudy, arms: list[Arm]) -> dict[str, float]:
+    """Return the CPU seconds of a step of each arm, from two runs of it at once."""
     calls = [(arm, seed, CALIBRATION_STEPS) for arm in arms for seed in (101, 102)]
     cost: dict[str, list[float]] = {arm.name: [] for arm in arms}
-    for name, (_, spent) in side_by_side(lambda arm, *rest: (arm.name, bench.trained(arm, *rest)), calls):
-        cost[name].append(spent / CALIBRATION_STEPS)
+    for name, (_, seconds) in run_parallel(lambda arm, *rest: (arm.name, study.train_and_score(arm, *rest)), calls):
+        cost[name].append(seconds / CALIBRATION_STEPS)
     return {name: fmean(each) for name, each in cost.items()}
 
 
 @app.command()
 def english(
-    corpus: Annotated[Path, typer.Argument(help="a folder that `data tokenize` made")],
-    seconds: Annotated[float, typer.Option(help="CPU seconds of training a run")] = 600.0,
+    corpus: Annotated[Path, typer.Argument(help="a folder written by `data tokenize`")],
+    seconds: Annotated[float, typer.Option(help="CPU seconds of training per run")] = 600.0,
     seeds: Annotated[int, typer.Option(min=2)] = 3,
     counted: Annotated[
-        str, typer.Option("--steps", help="of each recipe, like 388,269,178, instead of measuring")
+        str, typer.Option("--steps", help="steps of each recipe, such as 388,269,178, instead of measuring them")
     ] = "",
 ) -> None:
-    """Recipes at width 128 against the baseline, each trained for the same CPU seconds, two runs at once."""
+    """Compare recipes at width 128 with the baseline, each trained for the same CPU seconds, two runs at once."""
     target = replace(TARGET, cap_bytes=16_000_000)
     fixed = {key: value for key, value in TARGET.environment.items() if key not in ENGLISH and key != "ITERATIONS"}
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / bundle.NAME
         program.write_bytes(bundle.build(read_folder(ROOT)))
-        bench = Toggles(program, target, Corpus.open(corpus), Path(scratch), available_levels()[0])
+        study = TechniqueStudy(program, target, Corpus.open(corpus), Path(scratch), available_levels()[0])
         arms = [
             Arm(name, replace(target, preset=f"{name}_pocket", environment={**fixed, **ENGLISH, **knobs}))
             for name, knobs in ARMS.items()
@@ -210,28 +210,29 @@ def english(
         if counted:
             steps = dict(zip(ARMS, map(int, counted.split(",")), strict=True))
         else:
-            steps = {name: int(seconds / cost) for name, cost in step_costs(bench, arms).items()}
+            steps = {name: int(seconds / cost) for name, cost in step_costs(study, arms).items()}
         print(f"steps: {steps}", file=sys.stderr, flush=True)
         scores: dict[str, dict[int, tuple[float, float]]] = {arm.name: {} for arm in arms}
 
-        def one(arm: Arm, seed: int) -> tuple[str, int, tuple[float, float]]:
+        def train_arm(arm: Arm, seed: int) -> tuple[str, int, tuple[float, float]]:
             warmdown = {"WARMDOWN_ITERATIONS": str(int(WARMDOWN * steps[arm.name]))}
             arm = Arm(arm.name, replace(arm.target, environment={**arm.target.environment, **warmdown}))
-            return arm.name, seed, bench.trained(arm, seed, steps[arm.name])
+            return arm.name, seed, study.train_and_score(arm, seed, steps[arm.name])
 
-        for name, seed, found in side_by_side(one, [(arm, seed) for seed in range(1, seeds + 1) for arm in arms]):
-            scores[name][seed] = found
-            print(f"{name} seed {seed}: {found[0]:.4f} bpb, {found[1]:.0f} CPU s", file=sys.stderr, flush=True)
+        calls = [(arm, seed) for seed in range(1, seeds + 1) for arm in arms]
+        for name, seed, sample in run_parallel(train_arm, calls):
+            scores[name][seed] = sample
+            print(f"{name} seed {seed}: {sample[0]:.4f} bpb, {sample[1]:.0f} CPU s", file=sys.stderr, flush=True)
         print("| recipe | parameters | steps | CPU s, mean | bpb by seed | against baseline | standard error |")
         print("| --- | --- | --- | --- | --- | --- | --- |")
         for arm in arms:
             mine, base = scores[arm.name], scores["baseline"]
             difference = paired([mine[seed][0] - base[seed][0] for seed in sorted(mine)])
-            parameters = bench.described(arm.target).parameters["total"]
+            parameters = study.describe(arm.target).parameters["total"]
             each = ", ".join(f"{mine[seed][0]:.4f}" for seed in sorted(mine))
             against = "-" if arm.name == "baseline" else f"{difference.mean:+.4f}"
             error = "-" if arm.name == "baseline" else f"{difference.standard_error:.4f}"
-            spent = fmean(one[1] for one in mine.values())
+            spent = fmean(sample[1] for sample in mine.values())
             print(f"| {arm.name} | {parameters:,} | {steps[arm.name]:,} | {spent:.0f} | {each} | {against} | {error} |")
 
 

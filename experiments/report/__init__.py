@@ -1,1 +1,1 @@
-"""The morning page: a run as one folder of HTML that opens from disk, without a server or a network."""
+"""The HTML report of a run: one folder that a browser opens from disk, without a server or a network."""

@@ -1,4 +1,4 @@
-"""The report's figures, as Plotly JSON. Text from a proposal is escaped: Plotly reads a little HTML in its labels."""
+"""The report's figures, as Plotly JSON. Text from a proposal is escaped: Plotly renders some HTML in its labels."""
 
 import html
 from collections.abc import Iterable
@@ -6,14 +6,14 @@ from math import isfinite
 
 import plotly.graph_objects as go
 
-from data.state import State
-from experiments.curves import Curve
-from experiments.report.story import Story, Trial
-from preflight.text import one_line
+from common.state import State
+from common.text import one_line
+from experiments.report.summary import RunSummary, Trial
+from experiments.runner.curves import Curve
 
 INK, MUTED, GRID = "#1c2733", "#64748b", "#e5e9ef"
 KEPT, BASELINE, DISCARDED, REVERTED, FAILED, BAND = "#0f8a5f", "#2563eb", "#9aa5b4", "#d97706", "#c2413b", "#0f8a5f22"
-GROUPS = (  # name, states, colour, symbol, size
+GROUPS = (  # name, states, color, symbol, size
     ("baseline", (State.BASELINE,), BASELINE, "diamond", 11),
     ("kept", (State.KEPT,), KEPT, "circle", 11),
     ("reverted", (State.REVERTED,), REVERTED, "circle-open", 9),
@@ -23,12 +23,12 @@ Pairs = list[tuple[int, float, float]]  # seed, the trial's bpb, the incumbent's
 MARGIN = {"l": 56, "r": 12, "t": 12, "b": 44}
 
 
-def progress(story: Story) -> go.Figure:
-    """Every trial a dot by verdict, the incumbent's staircase with its noise band; failures stand along the top."""
-    trials = [trial for trial in story.trials if trial.row.state.finished]
+def progress(summary: RunSummary) -> go.Figure:
+    """Plot every trial as a dot by verdict, and the incumbent as a staircase with its noise band; failures on top."""
+    trials = [trial for trial in summary.trials if trial.row.state.finished]
     figure = go.Figure()
     measured, paired = _stairs(trials, paired=False), _stairs(trials, paired=True)
-    ys: list[list[list[float | None]]] = [[], []]  # as measured, by paired differences; one list for each trace
+    ys: list[list[list[float | None]]] = [[], []]  # as measured, by paired differences; one list per trace
     steps = [trial.row.number for trial in trials]
     for side, sign in (("upper", 1), ("lower", -1)):
         for view, stairs in zip(ys, (measured, paired), strict=True):
@@ -44,12 +44,12 @@ def progress(story: Story) -> go.Figure:
     stairs_line = {"shape": "hv", "color": KEPT, "width": 2}
     figure.add_scatter(x=steps, y=measured, mode="lines", line=stairs_line, name="incumbent", hoverinfo="skip")
     top = max(filter(isfinite, measured), default=2.0) + 0.05
-    for name, states, colour, symbol, size in GROUPS:
-        some = [trial for trial in trials if trial.row.state in states and trial.row.val_bpb is not None]
-        ys[0].append([min(trial.row.val_bpb or top, top) for trial in some])
-        ys[1].append([min(trial.paired_bpb or top, top) for trial in some])
-        _dots(figure, name, some, ys[0][-1], colour, symbol, size)
-    failed = [trial for trial in trials if not trial.row.valued]
+    for name, states, color, symbol, size in GROUPS:
+        group = [trial for trial in trials if trial.row.state in states and trial.row.val_bpb is not None]
+        ys[0].append([min(trial.row.val_bpb or top, top) for trial in group])
+        ys[1].append([min(trial.paired_bpb or top, top) for trial in group])
+        _dots(figure, name, group, ys[0][-1], color, symbol, size)
+    failed = [trial for trial in trials if not trial.row.has_value]
     for view in ys:
         view.append([top] * len(failed))
     _dots(figure, "no value", failed, ys[0][-1], FAILED, "x-thin-open", 8)
@@ -57,7 +57,7 @@ def progress(story: Story) -> go.Figure:
         {"label": label, "method": "restyle", "args": [{"y": view}]}
         for label, view in zip(("as measured", "paired differences"), ys, strict=True)
     ]
-    _styled(figure, "trial", "bits per byte")
+    _style_axes(figure, "trial", "bits per byte")
     figure.update_layout(
         height=420,
         updatemenus=[{"type": "buttons", "direction": "right", "buttons": buttons, "x": 1, "y": 1.14, "pad": {"t": 0}}],
@@ -67,7 +67,7 @@ def progress(story: Story) -> go.Figure:
 
 
 def _stairs(trials: list[Trial], paired: bool) -> list[float]:
-    """The incumbent's value at each trial, after it was judged."""
+    """Return the incumbent's value after each trial was judged."""
     values, value = [], float("nan")
     for trial in trials:
         if trial.row.state in (State.BASELINE, State.KEPT):
@@ -77,42 +77,42 @@ def _stairs(trials: list[Trial], paired: bool) -> list[float]:
 
 
 def _dots(
-    figure: go.Figure, name: str, some: list[Trial], ys: Iterable[float | None], colour: str, symbol: str, size: int
+    figure: go.Figure, name: str, trials: list[Trial], ys: Iterable[float | None], color: str, symbol: str, size: int
 ) -> None:
-    def told(trial: Trial) -> str:
+    def hover_text(trial: Trial) -> str:
         row = trial.row
-        numbers = f"{row.val_bpb:.4f} bpb" if row.valued else safe(row.detail, 160)
-        delta = f", {row.delta_bpb:+.4f} paired" if row.delta_bpb is not None and row.valued else ""
+        numbers = f"{row.val_bpb:.4f} bpb" if row.has_value else safe(row.detail, 160)
+        delta = f", {row.delta_bpb:+.4f} paired" if row.delta_bpb is not None and row.has_value else ""
         return f"<b>{row.number:04d}</b> {safe(row.title, 60)}<br>{safe(str(row.state))}: {numbers}{delta}"
 
     figure.add_scatter(
-        x=[trial.row.number for trial in some], y=list(ys), mode="markers", name=name,
-        marker={"color": colour, "symbol": symbol, "size": size, "line": {"width": 2, "color": colour}},
-        text=[told(trial) for trial in some], hovertemplate="%{text}<extra></extra>",
-        customdata=[trial.href for trial in some],
+        x=[trial.row.number for trial in trials], y=list(ys), mode="markers", name=name,
+        marker={"color": color, "symbol": symbol, "size": size, "line": {"width": 2, "color": color}},
+        text=[hover_text(trial) for trial in trials], hovertemplate="%{text}<extra></extra>",
+        customdata=[trial.href for trial in trials],
     )  # fmt: skip
 
 
 def loss(curves: list[tuple[str, Curve, bool]]) -> go.Figure:
-    """Training losses by step: (name, points, whether it is the trial's own)."""
+    """Plot training losses by step; a curve is its name, its points, and True for the trial's own."""
     figure = go.Figure()
     for name, points, own in curves:
         figure.add_scatter(
             x=[point.step for point in points], y=[point.loss for point in points], mode="lines", name=safe(name),
             line={"color": KEPT if own else DISCARDED, "width": 2 if own else 1.5, "dash": "solid" if own else "dot"},
         )  # fmt: skip
-    _styled(figure, "step", "training loss, nats per token")
+    _style_axes(figure, "step", "training loss, nats per token")
     figure.update_layout(height=320)
     return figure
 
 
 def seeds(search: Pairs, fresh: Pairs, sd: float) -> go.Figure:
-    """Differences to the incumbent by seed, each with the noise of one pair; the mean of those that are believed."""
-    both = [("search", search), ("fresh", fresh)]
-    names = [f"{name} {seed}" for name, some in both for seed, _, _ in some]
-    differences = [mine - theirs for _, some in both for _, mine, theirs in some]
-    believed = [mine - theirs for _, mine, theirs in fresh or search]
-    mean = sum(believed) / len(believed)
+    """Plot differences from the incumbent by seed with the noise of one pair, and the mean of those that count."""
+    groups = [("search", search), ("fresh", fresh)]
+    names = [f"{name} {seed}" for name, pairs in groups for seed, _, _ in pairs]
+    differences = [bpb - incumbent_bpb for _, pairs in groups for _, bpb, incumbent_bpb in pairs]
+    reported = [bpb - incumbent_bpb for _, bpb, incumbent_bpb in fresh or search]
+    mean = sum(reported) / len(reported)
     figure = go.Figure()
     figure.add_scatter(
         x=differences, y=names, mode="markers", marker={"color": BASELINE, "size": 9}, name="seed",
@@ -122,10 +122,10 @@ def seeds(search: Pairs, fresh: Pairs, sd: float) -> go.Figure:
     marker = {"color": KEPT if mean < 0 else FAILED, "size": 12, "symbol": "diamond"}
     figure.add_scatter(
         x=[mean], y=["mean"], mode="markers", marker=marker,
-        error_x={"type": "constant", "value": sd / len(believed) ** 0.5, "color": INK, "thickness": 2}, name="mean",
+        error_x={"type": "constant", "value": sd / len(reported) ** 0.5, "color": INK, "thickness": 2}, name="mean",
         hovertemplate="mean %{x:+.4f} bpb<extra></extra>",
     )  # fmt: skip
-    _styled(figure, "bpb against the incumbent on the same seed; left is better", "")
+    _style_axes(figure, "bpb against the incumbent on the same seed; left is better", "")
     figure.update_layout(height=130 + 32 * len(names), showlegend=False, margin={**MARGIN, "l": 130})
     figure.add_vline(x=0, line={"color": INK, "width": 1})
     figure.update_yaxes(autorange="reversed")
@@ -133,7 +133,7 @@ def seeds(search: Pairs, fresh: Pairs, sd: float) -> go.Figure:
 
 
 def bars(values: dict[str, float], unit: str, form: str) -> go.Figure:
-    """Shares of a whole, largest first."""
+    """Plot shares of a whole, largest first."""
     ordered = sorted(values.items(), key=lambda item: item[1])
     figure = go.Figure(
         go.Bar(
@@ -142,12 +142,12 @@ def bars(values: dict[str, float], unit: str, form: str) -> go.Figure:
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
     )  # fmt: skip
-    _styled(figure, unit, "")
+    _style_axes(figure, unit, "")
     figure.update_layout(height=90 + 26 * len(ordered), showlegend=False, margin={**MARGIN, "l": 170})
     return figure
 
 
-def _styled(figure: go.Figure, x: str, y: str) -> None:
+def _style_axes(figure: go.Figure, x: str, y: str) -> None:
     axis = {
         "gridcolor": GRID,
         "zeroline": False,
@@ -171,5 +171,5 @@ def _styled(figure: go.Figure, x: str, y: str) -> None:
 
 
 def safe(text: str, limit: int = 200) -> str:
-    """Foreign text as Plotly shows it: no tag, no link."""
+    """Return foreign text without anything that Plotly would render as a tag or link."""
     return html.escape(one_line(text, limit), quote=False)

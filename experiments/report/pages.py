@@ -1,4 +1,4 @@
-"""The folder itself: index.html, a page for each trial, and what they load, all beside them on disk."""
+"""Writes the report's folder: index.html, a page per trial, and the scripts and styles that they load."""
 
 import hashlib
 import json
@@ -15,19 +15,19 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers.diff import DiffLexer
 
-from data.state import State
-from experiments import budgets, mirror, view
-from experiments.bench import measured_in
-from experiments.curves import Curve
-from experiments.curves import read as read_curve
-from experiments.ledger import Ledger, Row, Taken
-from experiments.replicates import pairs
-from experiments.report import charts, streams
-from experiments.report.story import Story, Trial, tell
-from experiments.runs import open_ledger, profile_of
-from experiments.show_cli import again
-from experiments.workspace import Workspace
-from preflight.text import one_line
+from common.state import State
+from common.text import one_line
+from experiments.analysis import status
+from experiments.analysis.pairing import pairs
+from experiments.analysis.status import rerun_command
+from experiments.ledger import mirror, usage
+from experiments.ledger.rows import MeasurementRow, Row
+from experiments.ledger.store import Ledger
+from experiments.repo.workspace import Workspace
+from experiments.report import artifact_bytes, charts
+from experiments.report.summary import RunSummary, Trial, summarize
+from experiments.run.layout import measurement_folder, open_ledger, profile_of
+from experiments.runner.curves import Curve, read_curve
 
 HERE = Path(__file__).parent
 LOG_LINES, LOG_BYTES = 30, 1 << 16
@@ -36,28 +36,28 @@ ASSETS = ("report.css", "report.js")
 
 
 def write(root: Path, run: str) -> Path:
-    """Write what is new of trials/<run>/report; returns its index.html."""
+    """Write the pages of trials/<run>/report that have changed; return the path of index.html."""
     root = root.resolve()
     ledger = open_ledger(root, run)
     try:
         folder = root / "trials" / run
-        story = tell(run, folder, ledger, profile_of(ledger))
-        return _Report(root, story, ledger, Workspace(root, run, "scratch.report")).write()
+        summary = summarize(run, folder, ledger, profile_of(ledger))
+        return _Report(root, summary, ledger, Workspace(root, run, "scratch.report")).write()
     finally:
         ledger.close()
 
 
 class _Report:
-    """One writing of the folder; a trial's page is written again only if something about it changed."""
+    """One update of the folder: a trial's page is written again only if something on it changed."""
 
-    def __init__(self, root: Path, story: Story, ledger: Ledger, workspace: Workspace) -> None:
-        self.root, self.story, self.ledger, self.workspace = root, story, ledger, workspace
-        self.folder = story.folder / "report"
+    def __init__(self, root: Path, summary: RunSummary, ledger: Ledger, workspace: Workspace) -> None:
+        self.root, self.summary, self.ledger, self.workspace = root, summary, ledger, workspace
+        self.folder = summary.folder / "report"
         loader = FileSystemLoader(HERE / "templates")
         self.environment = Environment(loader=loader, undefined=StrictUndefined, autoescape=True, trim_blocks=True)
         self.environment.filters["line"] = lambda text, limit=200: one_line(str(text), limit)
         self.environment.filters["chart"] = chart
-        self.environment.filters["met"] = budgets.met
+        self.environment.filters["exceeded_limit"] = usage.exceeded_limit
         self.version = hashlib.sha256(
             b"".join(
                 path.read_bytes() for path in sorted(HERE.rglob("*")) if path.suffix in (".py", ".j2", ".css", ".js")
@@ -66,18 +66,18 @@ class _Report:
 
     def write(self) -> Path:
         (self.folder / "trials").mkdir(parents=True, exist_ok=True)
-        self._assets()
-        known = self._digests()
-        now = {str(trial.row.number): self._digest(i, trial) for i, trial in enumerate(self.story.trials)}
-        for i, trial in enumerate(self.story.trials):
+        self._write_assets()
+        before = self._stored_digests()
+        now = {str(trial.row.number): self._digest(i, trial) for i, trial in enumerate(self.summary.trials)}
+        for i, trial in enumerate(self.summary.trials):
             page = self.folder / trial.href
-            if known.get(str(trial.row.number)) != now[str(trial.row.number)] or not page.exists():
-                self._put(page, self._trial(i, trial))
-        self._put(self.folder / "index.html", self._index())
-        self._put(self.folder / "pages.json", json.dumps(now))
+            if before.get(str(trial.row.number)) != now[str(trial.row.number)] or not page.exists():
+                self._replace(page, self._render_trial(i, trial))
+        self._replace(self.folder / "index.html", self._render_index())
+        self._replace(self.folder / "pages.json", json.dumps(now))
         return self.folder / "index.html"
 
-    def _assets(self) -> None:
+    def _write_assets(self) -> None:
         assets = self.folder / "assets"
         assets.mkdir(exist_ok=True)
         contents = {name: (HERE / "assets" / name).read_text("utf-8") for name in ASSETS}
@@ -85,106 +85,107 @@ class _Report:
         if not (assets / PLOTLY).exists():
             contents[PLOTLY] = get_plotlyjs()
         for name, content in contents.items():
-            self._put(assets / name, content)
+            self._replace(assets / name, content)
 
-    def _digests(self) -> dict[str, str]:
+    def _stored_digests(self) -> dict[str, str]:
         try:
-            found = json.loads((self.folder / "pages.json").read_text(encoding="utf-8"))
+            digests = json.loads((self.folder / "pages.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return digests if isinstance(digests, dict) else {}
 
     def _digest(self, i: int, trial: Trial) -> str:
-        """Of all that the page is made of."""
-        neighbours = [self.story.trials[j].href if 0 <= j < len(self.story.trials) else "" for j in (i - 1, i + 1)]
-        known = [
+        """Return a digest of everything that the page shows."""
+        neighbors = [self.summary.trials[j].href if 0 <= j < len(self.summary.trials) else "" for j in (i - 1, i + 1)]
+        content = [
             *(self.version, asdict(trial.row), mirror.export(self.ledger, trial.row.number)),
-            *(neighbours, trial.model_dollars),
+            *(neighbors, trial.model_dollars),
         ]
-        return hashlib.sha256(json.dumps(known, default=str).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 
-    def _put(self, path: Path, text: str) -> None:
-        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")  # a person may ask while a run renews it
+    def _replace(self, path: Path, text: str) -> None:
+        # The name holds the process id: `report` may be called while a run updates the same page.
+        partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)  # a browser sees the old page or the new one
 
-    def _index(self) -> str:
-        story = self.story
-        best, start = view.incumbent(story.rows), next((r for r in story.rows if r.state is State.BASELINE), None)
+    def _render_index(self) -> str:
+        summary = self.summary
         return self.environment.get_template("index.html.j2").render(
-            story=story,
-            best=best,
-            start=start,
-            sentence=view.sentence(story.rows),
-            progress=charts.progress(story),
-            time=charts.bars(story.hours, "hours", "{:.2f} h"),
-            states=sorted({str(trial.row.state) for trial in story.trials}),
-            kinds=sorted({trial.row.kind for trial in story.trials}),
-            lessons=_lessons(story.folder),
+            summary=summary,
+            best=status.latest_incumbent(summary.rows),
+            start=next((row for row in summary.rows if row.state is State.BASELINE), None),
+            sentence=status.summary_sentence(summary.rows),
+            progress=charts.progress(summary),
+            time=charts.bars(summary.hours, "hours", "{:.2f} h"),
+            states=sorted({str(trial.row.state) for trial in summary.trials}),
+            kinds=sorted({trial.row.kind for trial in summary.trials}),
+            lessons=_lessons(summary.folder),
             promotions=self.ledger.promotions(),
             assets="assets",
         )
 
-    def _trial(self, i: int, trial: Trial) -> str:
-        row, tier = trial.row, self.story.profile.tier
+    def _render_trial(self, i: int, trial: Trial) -> str:
+        row, tier = trial.row, self.summary.profile.tier
         parent = self.ledger.with_commit(row.parent)
-        taken = self.ledger.taken(row.number)
+        measurements = self.ledger.measurement_rows(row.number)
         search, fresh = (pairs(self.ledger, row, tier.name, fresh) for fresh in (False, True))
-        first = next((one for one in taken if one.tier == tier.name), None)
-        folder = measured_in(self.story.folder, row.number, first) if first else None
+        first = next((measurement for measurement in measurements if measurement.tier == tier.name), None)
+        folder = measurement_folder(self.summary.folder, row.number, first) if first else None
         curves = list(self._curves(row, parent, first)) if first else []
         seed = first.measured.seed if first else 0
         return self.environment.get_template("trial.html.j2").render(
-            story=self.story,
+            summary=self.summary,
             trial=trial,
             row=row,
             parent=parent if parent and parent.number != row.number else None,
-            before=self.story.trials[i - 1] if i else None,
-            after=self.story.trials[i + 1] if i + 1 < len(self.story.trials) else None,
-            taken=taken,
-            budgets=budgets.told(row),
+            before=self.summary.trials[i - 1] if i else None,
+            after=self.summary.trials[i + 1] if i + 1 < len(self.summary.trials) else None,
+            measurements=measurements,
+            budgets=usage.describe(row),
             seeds=charts.seeds(search, fresh, trial.noise_bpb) if search else None,
             first=first.measured if first else None,
             loss=charts.loss(curves) if curves else None,
-            streams=streams.read(folder / "weights.bin") if folder else [],
+            streams=artifact_bytes.read(folder / "weights.bin") if folder else [],
             diff=self._diff(row),
             stages=self.ledger.stages(row.number),
             rescores=self.ledger.rescores(row.number),
             ablations=self.ledger.ablations(row.number),
             log=_tail(folder / "train.log") if folder else [],
-            again=again(self.story.run, row.number, seed) if first else "",
+            rerun=rerun_command(self.summary.run, row.number, seed) if first else "",
             assets="../assets",
         )
 
-    def _curves(self, row: Row, parent: Row | None, first: Taken) -> Iterator[tuple[str, Curve, bool]]:
+    def _curves(self, row: Row, parent: Row | None, first: MeasurementRow) -> Iterator[tuple[str, Curve, bool]]:
         seed = first.measured.seed
         if parent and parent.number != row.number:
-            for one in self.ledger.taken(parent.number):
-                if one.measured.seed == seed and (
-                    points := read_curve(measured_in(self.story.folder, parent.number, one) / "metrics.jsonl")
-                ):
+            for measurement in self.ledger.measurement_rows(parent.number):
+                if measurement.measured.seed == seed and (points := self._curve(parent, measurement)):
                     yield f"incumbent {parent.number:04d}", points, False
                     break
-        if points := read_curve(measured_in(self.story.folder, row.number, first) / "metrics.jsonl"):
+        if points := self._curve(row, first):
             yield f"trial {row.number:04d}", points, True
+
+    def _curve(self, row: Row, measurement: MeasurementRow) -> Curve:
+        return read_curve(measurement_folder(self.summary.folder, row.number, measurement) / "metrics.jsonl")
 
     def _diff(self, row: Row) -> Markup | str:
         if not row.commit_id or row.commit_id == row.parent:
             return ""
         text = self.workspace.diff(row.parent, row.commit_id)
-        shown = "\n".join(one_line(line, 500) for line in text.splitlines())
-        return Markup(highlight(shown, DiffLexer(), HtmlFormatter(cssclass="diff")))
+        safe = "\n".join(one_line(line, 500) for line in text.splitlines())
+        return Markup(highlight(safe, DiffLexer(), HtmlFormatter(cssclass="diff")))
 
 
 def chart(figure: go.Figure) -> Markup:
-    """A figure's place in a page; report.js draws it."""
+    """Return the element of a page that report.js draws the figure into."""
     return Markup('<div class="chart" style="height:{}px" data-figure="{}"></div>').format(
         figure.layout.height or 320, figure.to_json()
     )
 
 
 def _tail(path: Path) -> list[str]:
-    """The last lines of a program's log, made safe to show."""
+    """Return the last lines of a program's log, safe to show."""
     if not path.is_file() or path.is_symlink():
         return []
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What jobs leave behind: their folders, and after a crash of the harness, processes that still run in them."""
+"""Clean up after jobs: remove their folders and, after a crash of the harness, kill processes that still run there."""
 
 import contextlib
 import fcntl
@@ -8,57 +8,60 @@ import subprocess
 import time
 from pathlib import Path
 
-from data.errors import SandboxError
+from common.errors import SandboxError
 from preflight.sandbox import process_tree
 
-PATIENCE_SECONDS, PAUSE_SECONDS = 60.0, 0.02
-LOCK_NAME = "supervisor.lock"  # in a job's folder, held while the job's supervisor lives
-WORKSPACE = ".job-"  # begins the name of a folder that one job sees
+WAIT_SECONDS, POLL_SECONDS = 60.0, 0.02
+LOCK_NAME = "supervisor.lock"  # in a job's folder, held while the job's supervisor is alive
+WORKSPACE_PREFIX = ".job-"  # of the name of the folder that a job sees
 
 
-def clear(folder: Path) -> None:
-    """Remove a folder in which a harness that was killed may have left jobs, once they are over.
+def reap(folder: Path) -> None:
+    """Remove a folder in which a killed harness may have left jobs, once those have ended.
 
-    Raises SandboxError for a job that does not end.
+    Raises:
+        SandboxError: a job does not end.
     """
     for path, folders, files in os.walk(folder):
-        if LOCK_NAME in files:  # the folder of a job; below it stands only what its candidate made
+        if LOCK_NAME in files:  # a job's folder; everything below it was made by its candidate
             folders.clear()
-            _wait(Path(path) / LOCK_NAME)
-            process_tree.end_marked(marker(Path(path)))  # a supervisor that was killed too leaves these
+            _wait_for_supervisor(Path(path) / LOCK_NAME)
+            process_tree.kill_marked(marker(Path(path)))  # left behind if the supervisor was killed too
             _discard_workspace(Path(path) / LOCK_NAME)
-    discard(folder)
+    remove_tree(folder)
 
 
 def _discard_workspace(lock: Path) -> None:
-    """The folder that a job saw, by what its harness wrote down; no candidate can write there."""
+    """Remove the folder that a job saw, whose path the harness wrote to the lock file; no candidate can write there."""
     with contextlib.suppress(OSError):
-        if (workspace := Path(lock.read_text(encoding="utf-8", errors="surrogateescape"))).name.startswith(WORKSPACE):
-            discard(workspace)
+        if (workspace := Path(lock.read_text(encoding="utf-8", errors="surrogateescape"))).name.startswith(
+            WORKSPACE_PREFIX
+        ):
+            remove_tree(workspace)
 
 
-def _wait(lock: Path) -> None:
-    """Until a job's supervisor is gone: it ends with its harness, and holds the lock until then."""
+def _wait_for_supervisor(lock: Path) -> None:
+    """Wait until a job's supervisor has exited: it ends with its harness, and holds the lock until then."""
     try:
-        held = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        handle = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:  # a candidate's own file of that name, in a folder that was half removed
         return None
     try:
-        for _ in range(int(PATIENCE_SECONDS / PAUSE_SECONDS)):
+        for _ in range(int(WAIT_SECONDS / POLL_SECONDS)):
             try:
-                return fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(PAUSE_SECONDS)
-        raise SandboxError(f"{lock.parent}: a job of an earlier controller has not ended for {PATIENCE_SECONDS:g} s")
+                time.sleep(POLL_SECONDS)
+        raise SandboxError(f"{lock.parent}: a job of an earlier controller has not ended for {WAIT_SECONDS:g} s")
     finally:
-        os.close(held)
+        os.close(handle)
 
 
 def marker(folder: Path) -> str:
-    """In the environment of every process of a job: names the job to the harness, and tells the job nothing."""
+    """Return the NAME=VALUE in the environment of a job's processes: identifies the job without telling it anything."""
     return f"CADDIE_JOB={hashlib.sha256(str(folder).encode()).hexdigest()[:32]}"
 
 
-def discard(folder: Path) -> None:
-    """Remove what a candidate may have shaped: `rm` has no depth or path length at which it gives up."""
+def remove_tree(folder: Path) -> None:
+    """Remove a folder that a candidate may have filled: `rm` has no limit on depth or path length."""
     subprocess.run(["rm", "-rf", "--", str(folder)], capture_output=True)

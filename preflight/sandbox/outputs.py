@@ -1,4 +1,4 @@
-"""What a job has written: how much there is, files that are read while they grow, and what is kept at the end."""
+"""Files that a job writes: measure them, copy growing ones while it runs, and collect the rest at its end."""
 
 import contextlib
 import os
@@ -12,22 +12,25 @@ HOLE_BYTES = 1 << 16
 
 
 def collect(out: Path, store: Path, room: int) -> None:
-    """Plain files of `out` for the harness, which looks at each again; the rest is gone with the job."""
+    """Copy the plain files of `out` to `store`, up to `room` bytes in all.
+
+    The harness checks each of them again (`collect_output`); everything else is deleted with the job.
+    """
     with (
-        contextlib.suppress(PermissionError),
+        contextlib.suppress(PermissionError),  # nothing is kept of a folder that cannot be listed
         os.scandir(out) as entries,
-    ):  # nothing is kept of what nobody may list
+    ):
         for entry in entries:
             info = entry.stat(follow_symlinks=False)
-            hole = info.st_size > 512 * info.st_blocks + HOLE_BYTES  # would become real on the harness's disk
-            if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room and not hole:
+            sparse = info.st_size > 512 * info.st_blocks + HOLE_BYTES  # a copy would fill the harness's disk for real
+            if stat.S_ISREG(info.st_mode) and info.st_nlink == 1 and info.st_size <= room and not sparse:
                 room -= info.st_size
                 with contextlib.suppress(PermissionError):
                     shutil.copyfile(entry.path, store / entry.name)
 
 
 def follow(out: Path, store: Path, names: Iterable[str]) -> None:
-    """What has been added to these files since the last look."""
+    """Append to the copies in `store` what has been added to these files of `out` since the last call."""
     for name in names:
         with contextlib.suppress(OSError):
             handle = os.open(out / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -40,9 +43,10 @@ def follow(out: Path, store: Path, names: Iterable[str]) -> None:
 
 
 def disk_use(folders: list[Path], most_files: int) -> tuple[int, int]:
-    """Bytes on disk and number of entries below some folders; of no more folders once there are too many entries.
+    """Return the bytes on disk and the number of entries below some folders.
 
-    A look must not take the longer the more names a job makes, or the job outruns it.
+    The walk stops once there are more than `most_files` entries: a poll must not take longer the more names a job
+    makes, or the job outruns it.
     """
     written = files = 0
     queue = [str(folder) for folder in folders]

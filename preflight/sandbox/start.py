@@ -1,4 +1,4 @@
-"""Start a job behind its walls: the folder it sees, its orders for the supervisor, and the handle of one that runs."""
+"""Start a job in isolation: make the folder it sees, instruct its supervisor, and hand out a handle while it runs."""
 
 import contextlib
 import json
@@ -12,130 +12,91 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from data.errors import SandboxError
-from preflight.sandbox import image, process_tree
-from preflight.sandbox.cleanup import LOCK_NAME, discard, marker
-from preflight.sandbox.isolation import clean_environment, isolated
+from common.errors import SandboxError
+from preflight.sandbox.channel import listen
+from preflight.sandbox.cleanup import LOCK_NAME, marker, remove_tree
+from preflight.sandbox.image import image
+from preflight.sandbox.image.page_cache import read_all_into_memory
+from preflight.sandbox.isolation.landlock import SOCKET_DESCRIPTOR
+from preflight.sandbox.isolation.levels import clean_environment, isolate
+from preflight.sandbox.isolation.seccomp import Needs
+from preflight.sandbox.isolation.view import View, gpu_devices, job_paths
 from preflight.sandbox.job import Job, Outcome
-from preflight.sandbox.landlock import CONVERSATION
-from preflight.sandbox.page_cache import read_all_into_memory
-from preflight.sandbox.seccomp import Needs
-from preflight.sandbox.view import View, gpu_devices, places
-from preflight.sandbox.workspace import make_workspace, readable
+from preflight.sandbox.running import RunningJob
+from preflight.sandbox.workspace import make_readable, make_workspace
 
-SOCKET_NAME = "socket"
-RELEASED = "train"  # the folder that appears in the view when the clock starts
+RELEASED_FOLDER = "train"  # appears in the view when the clock starts
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-class Running:
-    """A started job; `socket` is the harness's end of its conversation, or where the candidate will connect."""
-
-    def __init__(self, job: Job, process: "subprocess.Popen[str]", ours: socket.socket | None) -> None:
-        self.job, self.process, self.socket = job, process, ours
-        self.listening = job.ranks > 1
-        self._outcome: Outcome | None = None
-
-    def connect(self) -> socket.socket | None:
-        """The conversation's socket; None if the job ended before it connected."""
-        while self.socket and self.listening:
-            self.socket.settimeout(0.2)
-            try:
-                listener, (self.socket, _) = self.socket, self.socket.accept()
-                listener.close()
-                self.listening = False
-            except TimeoutError:
-                if self.process.poll() is not None:
-                    return None
-        return self.socket
-
-    def cpu_seconds(self) -> float:
-        """CPU seconds of the candidate's tree so far."""
-        return process_tree.sample(self.process.pid).cpu_seconds
-
-    def wait(self) -> Outcome:
-        if self._outcome is None:
-            report = "" if self.process.stdout is None or self.process.stdout.closed else self.process.communicate()[0]
-            try:
-                self._outcome = Outcome(**json.loads(report))
-            except (ValueError, TypeError) as error:
-                process_tree.end_marked(marker(self.job.folder))
-                raise SandboxError(f"the supervisor ended with {self.process.returncode} and no report") from error
-        return self._outcome
-
-    def settle(self, seconds: float = 10.0) -> Outcome | None:
-        """The outcome if the job ends by itself within `seconds`."""
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return None
-        return self.wait()
-
-    def stop(self) -> Outcome:
-        """End the job now, whatever it is doing."""
-        self.process.terminate()
-        return self.wait()
-
-
 @contextmanager
-def start(job: Job, converse: bool = False) -> Iterator[Running]:
-    """Start a job; it is over, with every descendant and every folder it saw, when the context is left.
+def start(job: Job, with_socket: bool = False) -> Iterator[RunningJob]:
+    """Start a job; leaving the context ends it and every descendant, and removes every folder it saw.
 
-    With `converse`, {socket} becomes the address of a socket whose other end is `Running.connect()`: an inherited one,
-    which needs no right to open sockets, or one to connect to where torchrun stands between.
+    Args:
+        job: the program, its inputs and its limits.
+        with_socket: let {socket} be the address of a socket whose other end is `RunningJob.connect()`: an inherited
+            one, which needs no right to open sockets, or, since torchrun cannot pass one on, one to connect to.
+
+    Raises:
+        SandboxError: the sandbox cannot be set up on this machine.
+
+    Example:
+        with start(Job((sys.executable, "-c", "print(1)"), folder, Limits(60, 60))) as running:
+            outcome = running.wait()
     """
-    job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program finds its copy there
-    with contextlib.ExitStack() as held:
-        used = held.enter_context(image.lease()) if job.level != "none" and not job.internet else None
-        if used and job.level == "landlock":  # in a namespace no file of a disk is shown
-            read_all_into_memory(tuple(used.loaded_by_path()))
+    job.out.mkdir(parents=True, exist_ok=True)  # a proposer's program expects its copy there
+    with contextlib.ExitStack() as cleanups:
+        used_image = cleanups.enter_context(image.lease()) if job.level != "none" and not job.internet else None
+        if used_image and job.level == "landlock":  # in a namespace no file of a disk is visible
+            read_all_into_memory(tuple(used_image.loaded_by_path()))
         workspace = make_workspace(job)
-        held.callback(discard, workspace)
-        (job.folder / LOCK_NAME).write_text(
+        cleanups.callback(remove_tree, workspace)
+        (job.folder / LOCK_NAME).write_text(  # read by `cleanup.reap` after a crash
             str(workspace), encoding="utf-8", errors="surrogateescape"
-        )  # for who finds it after a crash
-        with _connected(job, workspace, converse) as (ours, theirs, address):
-            if ours:
-                held.enter_context(ours)
-            process = _started(job, workspace, used, theirs, address)
-        running = Running(job, process, ours)
+        )
+        with _connection(job, workspace, with_socket) as (harness_end, job_end, address):
+            if harness_end:
+                cleanups.enter_context(harness_end)
+            process = _launch_supervisor(job, workspace, used_image, job_end, address)
+        running = RunningJob(job, process, harness_end)
         try:
             yield running
         finally:
-            with contextlib.suppress(SandboxError):  # a supervisor without a report has been named, or nobody waits
+            with contextlib.suppress(SandboxError):  # a missing report has been raised before, or no one waits for it
                 running.stop()
             if running.socket:
                 running.socket.close()
 
 
 @contextmanager
-def _connected(
-    job: Job, workspace: Path, converse: bool
+def _connection(
+    job: Job, workspace: Path, with_socket: bool
 ) -> Iterator[tuple[socket.socket | None, socket.socket | None, str]]:
-    """The harness's end of a conversation, the job's where it inherits one, and the address that the job is told."""
-    if not converse:
+    """Open a connection: the harness's end, the job's end if it inherits one, and the address passed to the job."""
+    if not with_socket:
         yield None, None, ""
     elif job.ranks > 1:
-        ours, address = _listen(job, workspace)
-        yield ours, None, address
+        harness_end, address = listen(job, workspace)
+        yield harness_end, None, address
     else:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            yield ours, theirs, f"fd:{theirs.fileno() if job.level == 'none' else CONVERSATION}"
+        harness_end, job_end = socket.socketpair()
+        with job_end:
+            yield harness_end, job_end, f"fd:{job_end.fileno() if job.level == 'none' else SOCKET_DESCRIPTOR}"
 
 
-def _started(
-    job: Job, workspace: Path, used: image.Image | None, theirs: socket.socket | None, address: str
+def _launch_supervisor(
+    job: Job, workspace: Path, used_image: image.Image | None, job_end: socket.socket | None, address: str
 ) -> "subprocess.Popen[str]":
-    """The job's supervisor, with its orders."""
-    with contextlib.ExitStack() as held:  # what the supervisor has as its own from then on
+    """Start the job's supervisor and send it its instructions."""
+    with contextlib.ExitStack() as cleanups:  # the descriptors belong to the supervisor alone from then on
         channel = socket.socketpair() if job.level != "none" else None
         for end in channel or ():
-            held.enter_context(end)
-        orders, descriptors = _orders(job, workspace, used, address, theirs, channel)
+            cleanups.enter_context(end)
+        instructions, descriptors = _instructions(job, workspace, used_image, address, job_end, channel)
         for handle in descriptors:
-            held.callback(os.close, handle)
-        ends = [end.fileno() for end in (*(channel or ()), theirs) if end]
+            cleanups.callback(os.close, handle)
+        ends = [end.fileno() for end in (*(channel or ()), job_end) if end]
         process = subprocess.Popen(
             [sys.executable, "-m", "preflight.sandbox.supervisor"],
             stdin=subprocess.PIPE,
@@ -148,88 +109,54 @@ def _started(
             pass_fds=(*descriptors, *ends),
         )
     assert process.stdin is not None
-    process.stdin.write(json.dumps(orders))
+    process.stdin.write(json.dumps(instructions))
     process.stdin.close()
     process.stdin = None
     return process
 
 
 def run(job: Job) -> Outcome:
-    """Run a job to its end."""
+    """Run a job to its end; see `start` for what it raises."""
     with start(job) as running:
         return running.wait()
 
 
 def wipe_shared_state() -> None:
-    """From here on jobs run on other inodes than those before: no mark of an earlier one is in their reach."""
+    """Move all later jobs to new inodes, so that no mark left by an earlier job is within their reach."""
     image.wipe()
 
 
-def _listen(job: Job, workspace: Path) -> tuple[socket.socket, str]:
-    """Where rank 0 will connect: a Unix socket in a folder that only this job is shown, else a loopback port.
-
-    A Unix socket is bound through /proc because such paths may have 107 bytes only.
-    """
-    if job.level != "namespace":
-        listener = socket.create_server(("127.0.0.1", 0), backlog=1)
-        return listener, f"tcp:{listener.getsockname()[1]}"
-    (workspace / "wire").mkdir()
-    readable(workspace / "wire")
-    handle = os.open(workspace / "wire", os.O_PATH | os.O_DIRECTORY)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(f"/proc/self/fd/{handle}/{SOCKET_NAME}")
-    listener.listen(1)
-    os.close(handle)
-    (workspace / "wire" / SOCKET_NAME).chmod(0o666)
-    return listener, f"{{wire}}/{SOCKET_NAME}"
-
-
-def _orders(
+def _instructions(
     job: Job,
     workspace: Path,
-    used: image.Image | None,
+    used_image: image.Image | None,
     address: str,
-    theirs: socket.socket | None,
+    job_end: socket.socket | None,
     channel: tuple[socket.socket, socket.socket] | None,
 ) -> tuple[dict[str, object], tuple[int, ...]]:
-    """What the supervisor is to do, and the descriptors that the job's program is started with."""
-    inputs = dict(job.inputs)
-    for name, path in job.inputs.items():
-        if path.is_dir():  # a folder that two jobs were shown would remember what was looked up in vain
-            inputs[name] = readable(shutil.copytree(path, workspace / name))
-    target = workspace / job.release[1] / RELEASED if job.release else None
-    needs = Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace")
-    view = View(
-        workspace,
-        used,
-        inputs,
-        job.host_paths,
-        job.out if job.internet else None,
-        needs,
-        int(address.removeprefix("tcp:")) if address.startswith("tcp:") else 0,
-        job.limits.disk_bytes,
-        job.limits.temporary_bytes,
-        job.limits.threads,
-    )
-    at = places(job.level, view)
-    words = {**at, "socket": address.replace("{wire}", at["wire"])}
+    """Return the supervisor's instructions, and the descriptors that the job's program is started with."""
+    target = workspace / job.release[1] / RELEASED_FOLDER if job.release else None
+    view = _view(job, workspace, used_image, address)
+    paths = job_paths(job.level, view)
+    placeholders = {**paths, "socket": address.replace("{wire}", paths["wire"])}
 
-    def placed(text: str) -> str:
-        for name, place in words.items():
-            text = text.replace(f"{{{name}}}", place)
+    def substitute(text: str) -> str:
+        for name, value in placeholders.items():
+            text = text.replace(f"{{{name}}}", value)
         return text
 
     temporary = "/tmp" if job.level == "namespace" else str(workspace / "scratch")
-    handed = theirs.fileno() if theirs else None
-    behind = isolated(
-        [placed(part) for part in job.command], job.level, view, channel[1].fileno() if channel else None, handed
-    )
-    environment = {**clean_environment(temporary), **behind.environment}
+    inherited = job_end.fileno() if job_end else None
+    command = [substitute(part) for part in job.command]
+    isolated = isolate(command, job.level, view, channel[1].fileno() if channel else None, inherited)
+    environment = {**clean_environment(temporary), **isolated.environment}
     environment |= {"GLOO_SOCKET_IFNAME": "lo"} if job.ranks > 1 else {}
-    environment |= {name: placed(value) for name, value in job.environment.items()}
+    environment |= {name: substitute(value) for name, value in job.environment.items()}
     environment |= dict([marker(job.folder).split("=", 1)])
-    orders: dict[str, object] = {
-        "command": behind.command,
+    own_disk = job.level == "namespace" and not job.internet
+    job_descriptors = [*isolated.descriptors, *([channel[1].fileno()] if channel else [])]
+    instructions: dict[str, object] = {
+        "command": isolated.command,
         "environment": environment,
         "lock": str(job.folder / LOCK_NAME),
         "parent": os.getpid(),
@@ -237,15 +164,36 @@ def _orders(
         "out": str(view.out or workspace / "out"),
         "collect": None if job.internet else str(job.out),
         "channel": channel[0].fileno() if channel else None,
-        "polled": []
-        if job.level == "namespace" and not job.internet
-        else [str(view.out or workspace / "out"), str(workspace / "scratch")],
+        "polled": [] if own_disk else [str(view.out or workspace / "out"), str(workspace / "scratch")],
         "log": str(job.log),
         "release": [str(job.release[0]), str(target)] if job.release else [],
         "follow": list(job.follow),
-        "gpu": needs.gpu,
+        "gpu": view.needs.gpu,
         "stdin": str(job.stdin or os.devnull),
-        "pass_fds": [*behind.descriptors, *([channel[1].fileno()] if channel else []), *([handed] if handed else [])],
+        "pass_fds": [*job_descriptors, *([inherited] if inherited else [])],
         "limits": asdict(job.limits),
     }
-    return orders, behind.descriptors
+    return instructions, isolated.descriptors
+
+
+def _view(job: Job, workspace: Path, used_image: image.Image | None, address: str) -> View:
+    """Return the job's view of the machine.
+
+    A folder among its inputs is copied, because the original would remember names that were looked up without success.
+    """
+    inputs = dict(job.inputs)
+    for name, path in job.inputs.items():
+        if path.is_dir():
+            inputs[name] = make_readable(shutil.copytree(path, workspace / name))
+    return View(
+        workspace,
+        used_image,
+        inputs,
+        job.host_paths,
+        job.out if job.internet else None,
+        Needs(job.ranks > 1, job.internet, bool(gpu_devices()) and not job.internet, job.level == "namespace"),
+        int(address.removeprefix("tcp:")) if address.startswith("tcp:") else 0,
+        job.limits.disk_bytes,
+        job.limits.temporary_bytes,
+        job.limits.threads,
+    )

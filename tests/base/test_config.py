@@ -55,7 +55,7 @@ def test_foreign_variables_are_left_alone():
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "expected"),
+    ("first", "second", "expected"),
     [
         ("seed", "seed", False),
         ("seed", "sede", True),
@@ -64,8 +64,8 @@ def test_foreign_variables_are_left_alone():
         ("abcd", "dcba", False),
     ],
 )
-def test_one_letter_apart(one, other, expected):
-    assert one_letter_apart(one, other) is one_letter_apart(other, one) is expected
+def test_one_letter_apart(first, second, expected):
+    assert one_letter_apart(first, second) is one_letter_apart(second, first) is expected
 
 
 def test_presets_resolve():

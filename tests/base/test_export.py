@@ -16,10 +16,10 @@ def test_a_container_round_trips_and_is_repeatable():
         "c": np.zeros((0, 4), dtype=np.float16),
     }
     blob = container.dump({"x": [1, "y"]}, arrays)
-    meta, found = container.load(blob)
+    meta, loaded = container.load(blob)
     assert meta == {"x": [1, "y"]}
     assert all(
-        np.array_equal(found[name], array) and found[name].dtype == array.dtype for name, array in arrays.items()
+        np.array_equal(loaded[name], array) and loaded[name].dtype == array.dtype for name, array in arrays.items()
     )
     assert blob == container.dump({"x": [1, "y"]}, dict(reversed(arrays.items())))
 
@@ -53,9 +53,9 @@ def test_a_grid_rounds_to_the_nearest_step(bits):
     from base.quant import grids
 
     weight = torch.randn(16, 64) * torch.logspace(-2, 1, 16)[:, None]
-    integers, scales = grids.quantise(weight, bits)
+    integers, scales = grids.quantize(weight, bits)
     assert integers.abs().max() <= 2 ** (bits - 1) - 1
-    error = (grids.dequantise(integers, scales) - weight).abs()
+    error = (grids.dequantize(integers, scales) - weight).abs()
     # half a step, and the top value may clip by what fp16 rounded off the scale
     assert (error <= scales.float()[:, None] * (0.5 + 2 ** (bits - 1) * 2**-10)).all()
 
@@ -66,17 +66,17 @@ def test_an_artifact_gives_back_the_model():
     from base.config import Eval
     from base.export import load_model, weights_bytes
     from base.model.gpt import GPT
-    from base.model.layers import initialise
+    from base.model.layers import initialize
     from base.presets import pocket
 
     model = GPT(pocket())
-    initialise(model, 1)
+    initialize(model, 1)
     blob = codec.compress(weights_bytes(pocket(), model), 3)
     config, loaded = load_model(blob, Eval(eval_length=128, eval_stride=64), torch.float32, torch.device("cpu"))
     assert config.model == pocket().model
-    for (name, one), other in zip(model.named_parameters(), loaded.parameters(), strict=True):
-        step = one.abs().amax() / 127
-        assert (one - other).abs().max() <= step, name
+    for (name, weight), restored in zip(model.named_parameters(), loaded.parameters(), strict=True):
+        step = weight.abs().amax() / 127
+        assert (weight - restored).abs().max() <= step, name
     again = codec.compress(weights_bytes(pocket(), loaded), 3)
     twice, _ = load_model(again, Eval(eval_length=128, eval_stride=64), torch.float32, torch.device("cpu"))
     assert twice.model == config.model
@@ -89,13 +89,13 @@ def test_a_shorter_evaluation_scores_the_network_that_was_trained(scaling):
     torch = pytest.importorskip("torch")
     from dataclasses import replace
 
-    from small_model import SMALL, stirred
+    from helpers.base.models import SMALL, perturbed_model
 
     from base.export import load_model, weights_bytes
 
     attention = replace(SMALL.attention, rope_scaling=scaling, rope_train_length=16)
     config = replace(SMALL, attention=attention, eval=replace(SMALL.eval, eval_length=128))
-    artifact = codec.compress(weights_bytes(config, stirred(config)), 1)
+    artifact = codec.compress(weights_bytes(config, perturbed_model(config)), 1)
     tokens = torch.arange(40).view(2, 20) % 97
     hidden = [
         load_model(artifact, replace(config.eval, eval_length=length), torch.float32, torch.device("cpu"))[1].hidden(

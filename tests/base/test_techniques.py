@@ -1,4 +1,4 @@
-"""Every technique alone and every preset: it is on, it learns, it sees no future, and its artifact gives it back."""
+"""Every technique alone and every preset: it has an effect, gets gradients, is causal, and survives its artifact."""
 
 import dataclasses
 from functools import cache
@@ -8,21 +8,21 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from small_model import stir  # noqa: E402
+from helpers.base.models import perturb  # noqa: E402
 
 from base.compress import codec  # noqa: E402
 from base.evaluate.sliding import SlidingScorer  # noqa: E402
 from base.export import load_model, weights_bytes  # noqa: E402
-from base.model.documents import BOS  # noqa: E402
+from base.model.attention.document_mask import BOS  # noqa: E402
 from base.model.gpt import GPT  # noqa: E402
-from base.model.layers import initialise  # noqa: E402
+from base.model.layers import initialize  # noqa: E402
 from base.overrides import override  # noqa: E402
 from base.presets import PRESETS, RECIPES, pocket  # noqa: E402
 from base.runtime import Runtime, generator  # noqa: E402
 from base.techniques import NETWORK  # noqa: E402
 
 SMALL_PRESETS = [name for name in PRESETS if name.endswith("pocket")]
-# Techniques that say what a piece starts as, or that shape the training loss alone: no new output to look for.
+# Techniques that change initial weights or the training loss alone: the output stays.
 START_ONLY = {"orthogonal_outputs", "phase_mix"}
 TRAINING_ONLY = {"tokens_ahead"}
 
@@ -35,10 +35,10 @@ def config_of(name: str):
 
 @cache
 def model_of(name: str) -> GPT:
-    """Drawn with one seed and stirred parameter by parameter: what two models share by name is equal in both."""
+    """Initialize with one seed and add noise by name, so that parameters of equal name are equal in two models."""
     model = GPT(config_of(name))
-    initialise(model, 1)
-    return stir(model)
+    initialize(model, 1)
+    return perturb(model)
 
 
 def tokens(rows: int = 2, length: int = 48, seed: int = 0) -> torch.Tensor:
@@ -50,23 +50,23 @@ def tokens(rows: int = 2, length: int = 48, seed: int = 0) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", sorted(NETWORK.keys() - START_ONLY - TRAINING_ONLY))
 def test_it_changes_the_output(name):
-    plain, other = (model.logits(model.hidden(tokens())) for model in (model_of("pocket"), model_of(name)))
-    assert (plain - other).abs().max() > 1e-3
+    plain, changed = (model.logits(model.hidden(tokens())) for model in (model_of("pocket"), model_of(name)))
+    assert (plain - changed).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", sorted(START_ONLY))
-def test_it_changes_the_start(name):
+def test_it_changes_the_initial_weights(name):
     drawn = [GPT(config_of(which)) for which in ("pocket", name)]
     for model in drawn:
-        initialise(model, 1)
+        initialize(model, 1)
     pairs = zip(drawn[0].parameters(), drawn[1].parameters(), strict=True)
     assert not all(torch.equal(one, other) for one, other in pairs)
 
 
-def test_tokens_ahead_change_the_loss_alone():
-    plain, other = model_of("pocket"), model_of("tokens_ahead")
-    assert torch.equal(plain.hidden(tokens()), other.hidden(tokens()))
-    assert not torch.equal(plain(tokens(), tokens(seed=1)), other(tokens(), tokens(seed=1)))
+def test_multi_token_prediction_changes_the_loss_alone():
+    plain, changed = model_of("pocket"), model_of("tokens_ahead")
+    assert torch.equal(plain.hidden(tokens()), changed.hidden(tokens()))
+    assert not torch.equal(plain(tokens(), tokens(seed=1)), changed(tokens(), tokens(seed=1)))
 
 
 @pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
@@ -84,15 +84,15 @@ def test_no_output_depends_on_a_later_token(name):
     model, rows = model_of(name), tokens()
     with torch.no_grad():
         before = model.hidden(rows)
-        for place in (1, 11, 12, 29, 47):
-            for new in (BOS, 517):  # also a document that begins or ends there
+        for position in (1, 11, 12, 29, 47):
+            for new in (BOS, 517):  # a document that begins or ends there, too
                 changed = rows.clone()
-                changed[:, place:] = (changed[:, place:] * 7 + 3) % 1024
-                changed[:, place] = new
+                changed[:, position:] = (changed[:, position:] * 7 + 3) % 1024
+                changed[:, position] = new
                 after = model.hidden(changed)
-                assert torch.equal(before[:, :place], after[:, :place]), (place, new)
-                if not torch.equal(rows[:, place], changed[:, place]):
-                    assert not torch.allclose(before[:, place:], after[:, place:]), (place, new)
+                assert torch.equal(before[:, :position], after[:, :position]), (position, new)
+                if not torch.equal(rows[:, position], changed[:, position]):
+                    assert not torch.allclose(before[:, position:], after[:, position:]), (position, new)
 
 
 def test_no_output_depends_on_a_later_token_before_the_loop_is_on():
@@ -123,7 +123,7 @@ def test_no_output_depends_on_a_later_token_at_full_width(name):
 
 
 @pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
-def test_a_row_is_no_other_rows_business(name):
+def test_rows_do_not_affect_each_other(name):
     model, rows = model_of(name), tokens()
     with torch.no_grad():
         torch.testing.assert_close(model.hidden(rows)[:1], model.hidden(rows[:1]), atol=1e-5, rtol=1e-4)
@@ -131,21 +131,21 @@ def test_a_row_is_no_other_rows_business(name):
 
 @pytest.mark.parametrize("name", [*NETWORK, *SMALL_PRESETS])
 def test_an_artifact_gives_back_the_scorer(name):
-    """At 8 bits and after one trip the second is exact: the architecture travels whole."""
+    """At 8 bits a second round trip changes nothing: the artifact holds the whole architecture."""
     config, model = config_of(name), model_of(name)
     config = dataclasses.replace(config, quant=dataclasses.replace(PRESETS["pocket"]().quant))
-    here = Runtime(0, 1, torch.device("cpu"), torch.float32)
+    cpu = Runtime(0, 1, torch.device("cpu"), torch.float32)
 
-    def trip(config, model):
+    def round_trip(config, model):
         blob = codec.compress(weights_bytes(config, model), 1)
         return load_model(blob, config.eval, torch.float32, torch.device("cpu"))
 
-    once = trip(config, model)
-    again = trip(dataclasses.replace(config, model=once[0].model), once[1])
+    once = round_trip(config, model)
+    again = round_trip(dataclasses.replace(config, model=once[0].model), once[1])
     assert once[0].attention == config.attention
     assert once[0].residual == config.residual
     stream = tokens(1, 200).numpy()[0].astype("uint16")
-    losses = [SlidingScorer(*pair[:1], here, pair[1], False).observe(stream) for pair in (once, again)]
+    losses = [SlidingScorer(*pair[:1], cpu, pair[1], False).observe(stream) for pair in (once, again)]
     torch.testing.assert_close(*(torch.from_numpy(part) for part in losses), atol=2e-2, rtol=0)
     drift = (once[1].hidden(tokens()) - model.hidden(tokens())).abs().mean()
     assert drift < 0.1  # hidden states are normed to mean square 1
@@ -153,8 +153,8 @@ def test_an_artifact_gives_back_the_scorer(name):
 
 @pytest.mark.parametrize("name", SMALL_PRESETS)
 def test_a_seed_draws_a_preset_the_same_twice(name):
-    one, other = GPT(config_of(name)), GPT(config_of(name))
-    initialise(one, 3)
-    initialise(other, 3)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
-    assert torch.isfinite(one(tokens(), tokens(seed=1)))
+    first, second = GPT(config_of(name)), GPT(config_of(name))
+    initialize(first, 3)
+    initialize(second, 3)
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert torch.isfinite(first(tokens(), tokens(seed=1)))

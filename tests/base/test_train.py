@@ -1,4 +1,4 @@
-"""Training as processes: bitwise repeatable, seeds that matter, ranks that agree, twins that agree."""
+"""Training as processes: bitwise repeatable, dependent on the seed, equal on one and two ranks."""
 
 import json
 import os
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from helpers.tiny_profile import ROOT
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
@@ -73,10 +73,10 @@ EVERYTHING = {
 @pytest.mark.parametrize(
     ("knobs", "steps"),
     [
-        pytest.param({"PARALLEL_MUON": "0"}, 20, id="replicated Muon"),
-        pytest.param({}, 20, id="Parallel Muon"),
+        pytest.param({"PARALLEL_MUON": "0"}, 20, id="replicated Muon", marks=pytest.mark.slow),
+        pytest.param({}, 20, id="Parallel Muon", marks=pytest.mark.slow),
         pytest.param(EVERYTHING, 20, id="everything"),
-        pytest.param({"MOUSSE": "1"}, 4, id="Mousse"),  # its eigenvectors magnify rounding
+        pytest.param({"MOUSSE": "1"}, 4, id="Mousse", marks=pytest.mark.slow),  # its eigenvectors magnify rounding
     ],
 )
 def test_two_ranks_train_as_one_does(tiny_corpus, tmp_path, knobs, steps):
@@ -88,7 +88,7 @@ def test_two_ranks_train_as_one_does(tiny_corpus, tmp_path, knobs, steps):
 
 
 def test_ranks_with_a_wallclock_limit_stop_together(tiny_corpus, tmp_path):
-    """The clock goes by rank 0's; two ranks that stopped at different steps would wait for each other for ever."""
+    """Rank 0's clock counts; two ranks that stopped at different steps would wait for each other forever."""
     limits = {"ITERATIONS": "100000", "MAX_WALLCLOCK_SECONDS": "1.5", "LOG_EVERY": "1"}
     _, losses = train(tiny_corpus, tmp_path / "two", ranks=2, **limits)
     assert 1 < len(losses) < 100_000
@@ -98,7 +98,7 @@ def test_losses_fall(reference):
     assert reference[1][-1] < reference[1][0] - 0.05
 
 
-def test_a_loss_that_is_no_number_ends_with_its_own_status(tiny_corpus, tmp_path):
+def test_a_loss_that_is_not_finite_has_its_own_exit_code(tiny_corpus, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     command = [sys.executable, "-m", "base", "train", "--data", str(tiny_corpus.folder), "--out", str(out)]
@@ -110,7 +110,7 @@ def test_a_loss_that_is_no_number_ends_with_its_own_status(tiny_corpus, tmp_path
     assert not (out / "weights.bin").exists()
 
 
-def test_a_misspelt_knob_is_one_line(tmp_path):
+def test_a_misspelled_knob_is_one_line(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "base", "describe"],
         cwd=ROOT,
@@ -131,15 +131,15 @@ def test_describe_lists_knobs_presets_and_parameters():
         text=True,
         check=True,
     )
-    found = json.loads(done.stdout)
-    assert {"name", "section", "type", "value", "doc", "range", "choices"} == set(found["knobs"][0])
-    assert {"baseline", "pocket", "challenge", "seed_569", "seed_569_pocket"} <= set(found["presets"])
-    assert {"xsa", "recurrence"} <= set(found["techniques"])
-    assert found["parameters"]["total"] == 176_902
+    described = json.loads(done.stdout)
+    assert {"name", "section", "type", "value", "doc", "range", "choices"} == set(described["knobs"][0])
+    assert {"baseline", "pocket", "challenge", "seed_569", "seed_569_pocket"} <= set(described["presets"])
+    assert {"xsa", "recurrence"} <= set(described["techniques"])
+    assert described["parameters"]["total"] == 176_902
 
 
 def test_packing_needs_no_torch(reference, tmp_path):
-    """Five processes of a trial import torch (size, smoke and real train, smoke and real score); pack is not one."""
+    """Five processes of a trial import torch (size, smoke and real train, smoke and real score); pack does not."""
     (tmp_path / "weights.bin").write_bytes(reference[0])
     program = (
         "import runpy, sys\n"

@@ -1,4 +1,4 @@
-"""A training step in one process: warm-up that leaves no trace, equal pieces, no waiting, no loop over parameters."""
+"""Training steps in one process: side-effect-free warm-up, micro-batches, no waiting, no loop over parameters."""
 
 import dataclasses
 import json
@@ -12,21 +12,20 @@ import pytest
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
-from small_model import SMALL  # noqa: E402
+from helpers.base.models import SMALL  # noqa: E402
 from torch._dynamo.backends.common import aot_autograd  # noqa: E402
 from torch._functorch.aot_autograd import make_boxed_func  # noqa: E402
 
 from base.config import Optim  # noqa: E402
 from base.overrides import override  # noqa: E402
 from base.presets import pocket  # noqa: E402
-from base.quant.rounding import crown_q_gradient  # noqa: E402
+from base.quant.fake_quant import crown_q_gradient  # noqa: E402
 from base.runtime import Runtime  # noqa: E402
 from base.techniques import TECHNIQUES, TRAINING  # noqa: E402
-from base.tokens.complementary import Complement  # noqa: E402
 from base.train import Trainer, train  # noqa: E402
 from data.shards import write_shard  # noqa: E402
 
-HERE = Runtime(0, 1, torch.device("cpu"), torch.float32)
+RUNTIME = Runtime(0, 1, torch.device("cpu"), torch.float32)
 
 
 def with_knobs(config=SMALL, **knobs):
@@ -41,34 +40,35 @@ def batch(config, seed=0):
 
 
 @pytest.mark.parametrize("knobs", [{}, {"mousse": 1, "qat": "soft", "loop_passes": 2, "loop_first": 0, "loop_last": 0}])
-def test_warm_up_leaves_weights_and_optimiser_bit_for_bit(knobs):
-    warm, cold = (Trainer(with_knobs(**knobs), HERE) for _ in range(2))
+def test_warm_up_leaves_weights_and_optimizer_bit_for_bit(knobs):
+    warm, cold = (Trainer(with_knobs(**knobs), RUNTIME) for _ in range(2))
     warm.warm_up()
-    for one, other in zip(warm.optimiser.state(), cold.optimiser.state(), strict=True):
-        assert torch.equal(one, other)
+    for actual, expected in zip(warm.optimizer.state(), cold.optimizer.state(), strict=True):
+        assert torch.equal(actual, expected)
     for seed in range(3):
         losses = []
         for trainer in (warm, cold):
-            trainer.reach(seed / 3)
+            trainer.set_progress(seed / 3)
             losses.append(trainer.step(batch(SMALL, seed), None, 1.0, 0.9))
         assert torch.equal(*losses)
-    for one, other in zip(warm.optimiser.state(), cold.optimiser.state(), strict=True):
-        assert torch.equal(one, other)
+    for actual, expected in zip(warm.optimizer.state(), cold.optimizer.state(), strict=True):
+        assert torch.equal(actual, expected)
 
 
 def test_warm_up_runs_every_program_of_the_run():
     config = with_knobs(qat="ste", qat_start=0.8, loop_passes=2, loop_first=0, loop_last=0, loop_start=0.3)
-    trainer, seen = Trainer(config, HERE), []
+    trainer, seen = Trainer(config, RUNTIME), []
     forward = trainer.loss
-    trainer.loss = lambda *piece: seen.append((trainer.model.looping, trainer.rounding.on)) or forward(*piece)
+    trainer.loss = lambda *batch: seen.append((trainer.model.looping, trainer.fake_quant.enabled)) or forward(*batch)
     trainer.warm_up()
     assert seen == [(False, False), (True, False), (True, True)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
 def test_nothing_is_compiled_once_the_clock_runs(alpha):
-    """Every program is made in warm-up: batches, their weights and the storage look there as they do later."""
+    """Every program is compiled in warm-up, with batches, token weights and flat parameters as in training."""
     small = {
         "iterations": 12,
         "loop_passes": 2,
@@ -77,8 +77,8 @@ def test_nothing_is_compiled_once_the_clock_runs(alpha):
         "loop_start": 0.3,
         "micro_tokens": 128,
     }
-    trainer = Trainer(with_knobs(**small, qat="soft", qat_start=0.6, complementary_alpha=alpha), HERE)
-    eager, compiled = Trainer(trainer.config, HERE), []
+    trainer = Trainer(with_knobs(**small, qat="soft", qat_start=0.6, complementary_alpha=alpha), RUNTIME)
+    eager, compiled = Trainer(trainer.config, RUNTIME), []
 
     def compiler(graph, _):
         compiled.append(graph)
@@ -87,48 +87,49 @@ def test_nothing_is_compiled_once_the_clock_runs(alpha):
     torch._dynamo.reset()  # another test's programs count against the same limit
     trainer.loss = torch.compile(trainer.model, dynamic=False, backend=aot_autograd(fw_compiler=compiler))
     trainer.warm_up()
-    made = len(compiled)
-    assert made == 6  # forward and backward: plain, looping, looping and rounded
+    warmed_up = len(compiled)
+    assert warmed_up == 6  # forward and backward: plain, looping, looping and rounded
     stream = np.random.default_rng(0).integers(0, 97, 10_000).astype(np.uint16)
     with Path(os.devnull).open("w") as metrics:
-        for one in (trainer, eager):
-            assert list(one.run([stream], metrics)) == list(range(1, 13))
-    assert (trainer.model.looping, trainer.rounding.on) == (True, True)
-    assert len(compiled) == made
-    weights = [one.optimiser.storage.weights for one in (trainer, eager)]
-    torch.testing.assert_close(*weights, atol=2e-3, rtol=0)  # through views of the storage, and rounding's own jumps
+        for each in (trainer, eager):
+            assert list(each.run([stream], metrics)) == list(range(1, 13))
+    assert (trainer.model.looping, trainer.fake_quant.enabled) == (True, True)
+    assert len(compiled) == warmed_up
+    weights = [each.optimizer.flat.weights for each in (trainer, eager)]
+    torch.testing.assert_close(*weights, atol=2e-3, rtol=0)  # views of flat tensors, rounding jumps
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5])
-def test_pieces_add_up_to_the_whole_batch(alpha):
-    trainers = [Trainer(with_knobs(micro_tokens=micro), HERE) for micro in (10**6, 64)]
-    assert [trainer.pieces for trainer in trainers] == [1, 4]
+def test_micro_batches_add_up_to_the_whole_batch(alpha):
+    trainers = [Trainer(with_knobs(micro_tokens=micro), RUNTIME) for micro in (10**6, 64)]
+    assert [trainer.micro_batches for trainer in trainers] == [1, 4]
     weights = torch.rand(4, 64, generator=torch.Generator().manual_seed(0)) if alpha else None
     for seed in range(3):
         losses = [trainer.step(batch(SMALL, seed), weights, 1.0, 0.9) for trainer in trainers]
         torch.testing.assert_close(*losses, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(*(trainer.optimiser.storage.weights for trainer in trainers), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(*(trainer.optimizer.flat.weights for trainer in trainers), atol=1e-3, rtol=1e-3)
 
 
-def calls(work):
-    """ATen operations of the work as (who called it, itself); the first is "" for what Python called."""
+def count_operations(work):
+    """Count the ATen operations of `work` as (caller, name); the caller is "" for calls from Python."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         work()
-    found = [event for event in profile.events() if event.name.startswith("aten::")]
-    return Counter((event.cpu_parent.name if event.cpu_parent else "", event.name) for event in found)
+    operations = [event for event in profile.events() if event.name.startswith("aten::")]
+    return Counter((event.cpu_parent.name if event.cpu_parent else "", event.name) for event in operations)
 
 
 @pytest.mark.parametrize("knobs", [{}, {"muon_row_norm": 1, "swa": "late"}])
-def test_an_optimiser_step_costs_as_many_calls_for_six_layers_as_for_two(knobs):
-    found = []
+def test_an_optimizer_step_costs_as_many_calls_for_six_layers_as_for_two(knobs):
+    counts = []
     for layers in (2, 6):
-        trainer = Trainer(with_knobs(num_layers=layers, **knobs), HERE)
-        seen = calls(lambda trainer=trainer: trainer.optimiser.step(1.0, 0.9))
-        found.append({name: count for (caller, name), count in seen.items() if not caller})
-    assert found[0] == found[1]
-    assert 0 < sum(found[0].values()) < 300
+        trainer = Trainer(with_knobs(num_layers=layers, **knobs), RUNTIME)
+        operations = count_operations(lambda trainer=trainer: trainer.optimizer.step(1.0, 0.9))
+        counts.append({name: count for (caller, name), count in operations.items() if not caller})
+    assert counts[0] == counts[1]
+    assert 0 < sum(counts[0].values()) < 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("knobs", [{}, {"qat": "soft", "qat_start": 0, "crown_q": 0.01, "complementary_alpha": 0.5}])
 def test_a_run_waits_for_the_device_only_where_it_logs(tmp_path, knobs):
     """Each `.item()` is a wait on a GPU; twenty steps with two lines of metrics have two.
@@ -139,16 +140,18 @@ def test_a_run_waits_for_the_device_only_where_it_logs(tmp_path, knobs):
     (tmp_path / "train").mkdir()
     tokens = np.random.default_rng(0).integers(0, 97, 10_000)
     write_shard(tmp_path / "train" / "fineweb_train_000000.bin", tokens)
-    found = calls(lambda: train(config, HERE, tmp_path, tmp_path))
+    operations = count_operations(lambda: train(config, RUNTIME, tmp_path, tmp_path))
     waits = {"aten::item", "aten::nonzero", "aten::masked_select", "aten::is_nonzero", "aten::_unique2"}
-    callers: Counter = sum((Counter({who: count}) for (who, name), count in found.items() if name in waits), Counter())
+    callers: Counter = sum(
+        (Counter({caller: count}) for (caller, name), count in operations.items() if name in waits), Counter()
+    )
     assert callers.pop("aten::_fused_adamw_") > 0
     assert sum(callers.values()) == len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", sorted(TRAINING.keys() - {"five_bits"}))  # which is of the export alone
+@pytest.mark.parametrize("name", sorted(TRAINING.keys() - {"five_bits"}))  # which changes the export alone
 def test_every_technique_of_training_changes_the_result(name, tmp_path):
-    """The same seed with and without, through the whole loop: other weights, and they still learn."""
+    """The same seed with and without it, through the whole loop: the weights differ, and the loss still falls."""
     (tmp_path / "train").mkdir()
     random = np.random.default_rng(0)
     for shard in range(3):
@@ -159,7 +162,7 @@ def test_every_technique_of_training_changes_the_result(name, tmp_path):
     small |= {"num_layers": 2, "eval_length": 64, "bigram_buckets": 64, "bigram_dim": 16}
     weights, last = [], []
     for knobs in (small, {**small, **TECHNIQUES[name], "swa_every": 1}):
-        model = train(with_knobs(pocket(), **knobs), HERE, tmp_path, tmp_path)
+        model = train(with_knobs(pocket(), **knobs), RUNTIME, tmp_path, tmp_path)
         weights.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
         losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
         assert losses[-1] < losses[0] - 0.5
@@ -167,51 +170,35 @@ def test_every_technique_of_training_changes_the_result(name, tmp_path):
     assert not torch.equal(*weights)
 
 
-def test_complementary_weights_are_counted_and_have_mean_one():
-    vocab = 11
-    complement, counted = Complement(0.5, vocab, HERE), Counter()
-    for seed in range(3):
-        drawn = torch.randint(vocab, (2, 41), generator=torch.Generator().manual_seed(seed))
-        tokens, targets = drawn[:, :-1], drawn[:, 1:]
-        pairs = list(zip(tokens.flatten().tolist(), targets.flatten().tolist(), strict=True))
-        firsts = Counter({a: sum(n for (x, _), n in counted.items() if x == a) for a, _ in pairs})
-        slow = torch.tensor([max(0.1, 1 - 0.5 * counted[a, b] / (firsts[a] + 1)) for a, b in pairs])
-        found = complement.weights(tokens, targets)
-        torch.testing.assert_close(found.flatten(), slow / slow.mean())
-        assert found.mean().item() == pytest.approx(1.0, abs=1e-6)
-        counted.update(pairs)
-    assert found.min() < 0.95
-
-
 def test_weights_by_token_weigh_the_loss_and_its_gradient():
-    trainer = Trainer(SMALL, HERE)
+    trainer = Trainer(SMALL, RUNTIME)
     tokens, targets = batch(SMALL)
     weights = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(0))
     trainer.model(tokens, targets, weights).backward()
-    found = trainer.optimiser.storage.grads.clone()
-    trainer.optimiser.storage.grads.zero_()
+    actual = trainer.optimizer.flat.grads.clone()
+    trainer.optimizer.flat.grads.zero_()
     logits = trainer.model.logits(trainer.model.hidden(tokens))
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
     (losses * weights.flatten()).mean().backward()
-    torch.testing.assert_close(found, trainer.optimiser.storage.grads, atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(actual, trainer.optimizer.flat.grads, atol=1e-6, rtol=1e-4)
 
 
-def test_crown_q_goes_into_the_gradients():
-    """With everything else at rest the penalty alone fills the momentum, and the step goes against it."""
-    trainer = Trainer(dataclasses.replace(SMALL, optim=Optim(grad_clip=0.0)), HERE)
-    banks, bits = trainer.optimiser.storage.banks, SMALL.quant.matrix_bits
+def test_crown_q_is_added_to_the_gradients():
+    """With no other gradient the penalty alone fills the momentum."""
+    trainer = Trainer(dataclasses.replace(SMALL, optim=Optim(grad_clip=0.0)), RUNTIME)
+    banks, bits = trainer.optimizer.flat.banks, SMALL.quant.matrix_bits
     expected = [crown_q_gradient(bank.weights, bits, 1e6) for bank in banks]
-    trainer.optimiser.step(1.0, 0.9, crown_q=1e6)
-    assert any(one.any() for one in expected)
-    for momentum, gradient in zip(trainer.optimiser.muon.momenta, expected, strict=True):
+    trainer.optimizer.step(1.0, 0.9, crown_q=1e6)
+    assert any(gradient.any() for gradient in expected)
+    for momentum, gradient in zip(trainer.optimizer.muon.momenta, expected, strict=True):
         torch.testing.assert_close(momentum, gradient)
 
 
 def test_products_in_bf16_train_as_well():
-    """What a GPU does, on the CPU: activations and Muon's iteration in bf16, weights and state in fp32."""
-    trainers = [Trainer(SMALL, dataclasses.replace(HERE, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16)]
+    """As on a GPU: activations and Muon's iteration in bf16, weights and state in fp32."""
+    trainers = [Trainer(SMALL, dataclasses.replace(RUNTIME, dtype=dtype)) for dtype in (torch.float32, torch.bfloat16)]
     for seed in range(4):
         losses = [trainer.step(batch(SMALL, seed % 2), None, 1.0, 0.9).item() for trainer in trainers]
         assert losses[0] == pytest.approx(losses[1], abs=0.05)
-    for tensor in trainers[1].optimiser.state():
+    for tensor in trainers[1].optimizer.state():
         assert tensor.dtype in (torch.float32, torch.int64)

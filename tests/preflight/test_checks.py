@@ -1,4 +1,4 @@
-"""Preflight as a whole, on the real base/: it passes, on one rank and on two, and its command says so."""
+"""Tests of preflight as a whole on the real base/, through its function and its command."""
 
 import dataclasses
 import json
@@ -7,20 +7,24 @@ import subprocess
 import sys
 
 import pytest
-from support import ROOT
+from helpers.base_tree import BASE, with_file
+from helpers.tiny_profile import ROOT
 
-from preflight import bundle, checks, shipped, smoke
-from preflight.phases import Candidate
-from preflight.sandbox.isolation import available_levels
-from preflight.targets import POCKET
-from preflight.tree import PLAIN, Source, read_folder
-
-BASE = read_folder(ROOT)
+from preflight import checks, smoke
+from preflight.candidate.candidate import Candidate
+from preflight.candidate.launch import POCKET
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source import bundle, release
 
 
 @pytest.mark.torch
 @pytest.mark.parametrize(
-    ("level", "ranks"), [(level, ranks) for level in available_levels() if level != "none" for ranks in (1, 2)]
+    ("level", "ranks"),
+    [
+        pytest.param(level, ranks, marks=[] if (place, ranks) == (0, 1) else pytest.mark.slow)
+        for place, level in enumerate(level for level in available_levels() if level != "none")
+        for ranks in (1, 2)
+    ],
 )
 def test_the_real_base_passes(tiny_corpus, tmp_path, level, ranks):
     target = dataclasses.replace(POCKET, ranks=ranks)
@@ -32,16 +36,15 @@ def test_the_real_base_passes(tiny_corpus, tmp_path, level, ranks):
 
 
 @pytest.mark.torch
-def test_a_tree_that_fails_a_tier_stops_there(tiny_corpus, tmp_path):
+def test_checks_stop_at_the_first_tier_with_a_finding(tiny_corpus, tmp_path):
     wide = BASE["base/presets.py"].content.replace(b"model_dim=64", b"model_dim=256")
-    report = checks.run(
-        {**BASE, "base/presets.py": Source(PLAIN, wide)}, BASE, POCKET, tiny_corpus, tmp_path, available_levels()[0]
-    )
+    report = checks.run(with_file("base/presets.py", wide), BASE, POCKET, tiny_corpus, tmp_path, available_levels()[0])
     assert [finding.rule for finding in report.findings] == ["oversize"]
     assert report.honesty is None
 
 
 def preflight(*arguments):
+    """Run `python -m preflight`."""
     return subprocess.run([sys.executable, "-m", "preflight", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
@@ -52,7 +55,7 @@ def test_exit_0_for_the_committed_tree():
     assert done.stdout.startswith("passed")
 
 
-def test_exit_1_names_rule_place_got_and_expected(tmp_path):
+def test_exit_1_names_rule_location_got_and_expected(tmp_path):
     shutil.copytree(ROOT / "base", tmp_path / "base")
     with (tmp_path / "base" / "train.py").open("a") as file:
         file.write("def (\n")
@@ -75,19 +78,23 @@ def test_exit_2_says_what_is_missing(tmp_path):
 
 
 @pytest.mark.torch
-def test_what_a_record_ships_trains_to_the_same_bytes(tiny_corpus, tmp_path):
-    """Minified and with its settings inside, as a trial's bundle with the settings around it."""
+def test_a_records_program_trains_to_the_same_weights(tiny_corpus, tmp_path):
+    """Minified and with its settings built in, as a trial's bundle with the settings in its environment."""
     weights = []
-    for name, program in (("trial", bundle.build(BASE)), ("record", shipped.build(BASE, POCKET))):
+    for name, program in (("trial", bundle.build(BASE)), ("record", release.build(BASE, POCKET.defaults))):
         folder = tmp_path / name
         folder.mkdir()
         (folder / bundle.NAME).write_bytes(program)
-        bare = POCKET if name == "trial" else dataclasses.replace(POCKET, environment=outside(POCKET), preset="pocket")
-        candidate = Candidate(folder / bundle.NAME, bare, available_levels()[0])
+        target = (
+            POCKET
+            if name == "trial"
+            else dataclasses.replace(POCKET, environment=external_settings(POCKET), preset="pocket")
+        )
+        candidate = Candidate(folder / bundle.NAME, target, available_levels()[0])
         weights.append(smoke.train(candidate, tiny_corpus, folder / "work", (7,))[0].read_bytes())
     assert weights[0] == weights[1]
 
 
-def outside(target):
-    """What must be set before Python starts, and what smoke cuts its text by; all else is in a record's own file."""
+def external_settings(target):
+    """Return what must be set before Python starts, or is read by smoke; a record's own file sets everything else."""
     return {name: value for name, value in target.environment.items() if name.startswith(("MALLOC", "OMP", "BATCH"))}

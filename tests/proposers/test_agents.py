@@ -1,9 +1,10 @@
-"""Claude Code and Codex themselves as proposers, at each level; the model behind them is a script on loopback.
+"""Claude Code and Codex as proposers at each isolation level, with a scripted model on loopback.
 
-Skipped where they are not installed (npm install @anthropic-ai/claude-code @openai/codex; node_modules/.bin on PATH).
+Skipped if they are not installed (npm install @anthropic-ai/claude-code @openai/codex; node_modules/.bin on PATH).
 """
 
 import json
+import shlex
 import shutil
 import threading
 from contextlib import contextmanager
@@ -13,32 +14,33 @@ from pathlib import Path
 from secrets import token_hex
 
 import pytest
-from proposing import context
-from support import ROOT
+from helpers.proposers.contexts import context
+from helpers.tiny_profile import ROOT
 
-from experiments.proposal import Proposal, apply
-from preflight.sandbox.isolation import available_levels
-from preflight.tree import PLAIN, Source
-from proposers import Options
+from experiments.proposal.options import ProposerOptions
+from experiments.proposal.patch import apply
+from experiments.proposal.schema import Proposal
+from preflight.sandbox.isolation.levels import available_levels
+from preflight.source.tree import PLAIN, Source
 from proposers.command import Command
 
 TREE = {"base/a.py": Source(PLAIN, b"x = 1\ny = 2\n"), "base/model/b.py": Source(PLAIN, b"z = 3\n")}
 pytestmark = pytest.mark.slow
 AGENTS = ROOT / "proposers" / "agents"
-TOLD = "Done. " + json.dumps({"title": "seven", "hypothesis": "h", "class": "schedule", "expected_delta_bpb": -0.1})
+ANSWER = "Done. " + json.dumps({"title": "seven", "hypothesis": "h", "class": "schedule", "expected_delta_bpb": -0.1})
 SHELL = "sed -i 's/y = 2/y = 3/' base/a.py && ls base"
 
 
 class Model(BaseHTTPRequestHandler):
-    """Answers with the next step that is scripted for so many results of tools, then with TOLD."""
+    """Answers with the scripted step that follows the tool results so far, and in the end with ANSWER."""
 
     out = Path()
-    seen: list[str] = []  # what the tools answered, as the model is told in the end
+    seen: list[str] = []  # results of the tools in the last request
 
     def log_message(self, *_):
         pass
 
-    def do_GET(self):  # Codex asks for a WebSocket first, and does without
+    def do_GET(self):  # Codex asks for a WebSocket first, and goes on without it
         self.send_response(404)
         self.send_header("content-length", "0")
         self.end_headers()
@@ -55,7 +57,7 @@ class Model(BaseHTTPRequestHandler):
             self.wfile.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode())
 
     def of_anthropic(self, request):
-        """Anthropic's: read, edit, a command."""
+        """Yield the events of Anthropic's API: read, edit, run a command."""
         turns = [turn["content"] for turn in request["messages"] if isinstance(turn["content"], list)]
         type(self).seen = [str(block["content"]) for turn in turns for block in turn if block["type"] == "tool_result"]
         file = f"{self.out}/base/a.py"
@@ -65,11 +67,11 @@ class Model(BaseHTTPRequestHandler):
             ("Bash", {"command": SHELL, "description": "look"}),
         ]
         if request.get("tools") and len(self.seen) < len(steps):
-            name, given = steps[len(self.seen)]
+            name, arguments = steps[len(self.seen)]
             block = {"type": "tool_use", "id": f"toolu_{token_hex(6)}", "name": name, "input": {}}
-            delta, reason = {"type": "input_json_delta", "partial_json": json.dumps(given)}, "tool_use"
+            delta, reason = {"type": "input_json_delta", "partial_json": json.dumps(arguments)}, "tool_use"
         else:
-            block, delta, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": TOLD}, "end_turn"
+            block, delta, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": ANSWER}, "end_turn"
         message = {"id": "msg_1", "type": "message", "role": "assistant", "model": request["model"], "content": []}
         message |= {"stop_reason": None, "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
         yield {"type": "message_start", "message": message}
@@ -81,10 +83,11 @@ class Model(BaseHTTPRequestHandler):
         yield {"type": "message_stop"}
 
     def of_openai(self, request):
-        """OpenAI's: one command, by the JavaScript that Codex 0.171 runs tools with."""
-        type(self).seen = [str(one["output"]) for one in request["input"] if one["type"] == "custom_tool_call_output"]
+        """Yield the events of OpenAI's API: one command, in the JavaScript with which Codex 0.171 runs tools."""
+        results = [item for item in request["input"] if item["type"] == "custom_tool_call_output"]
+        type(self).seen = [str(item["output"]) for item in results]
         if self.seen:
-            item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": TOLD}]}
+            item = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": ANSWER}]}
         else:
             command = json.dumps({"cmd": f"sed -i 's/x = 1/x = 7/' base/a.py; {SHELL}"})
             code = f"const done = await tools.exec_command({command}); text(done);"
@@ -98,7 +101,7 @@ class Model(BaseHTTPRequestHandler):
 
 @contextmanager
 def model(out: Path):
-    handler = type("Asked", (Model,), {"out": out})
+    handler = type("Handler", (Model,), {"out": out})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -111,24 +114,26 @@ def model(out: Path):
 @pytest.mark.parametrize("agent", ["claude", "codex"])
 def test_an_agent_edits_its_copy(tmp_path, monkeypatch, agent, level):
     if not (installed := shutil.which(agent)):
-        pytest.skip(f"{agent} is not installed")  # somebody else's program, from npm: never a dependency of ours
+        pytest.skip(f"{agent} is not installed")  # third-party programs from npm, which are no dependencies
     program = Path(installed).resolve()
-    view = replace(context(TREE, folder=tmp_path / "proposer"), level=level)
-    with model(view.folder / "call1" / "job" / "out") as (address, asked):
+    context_at_level = replace(context(TREE, folder=tmp_path / "proposer"), level=level)
+    with model(context_at_level.folder / "call1" / "job" / "out") as (address, handler):
         if agent == "claude":
             monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-ant-test")
             monkeypatch.setenv("ANTHROPIC_BASE_URL", address)
-            shown, passed = (AGENTS, program.parent), ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
+            show, passed = (AGENTS, program.parent), ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL")
         else:
             binary = next(path for path in program.parents[2].rglob("codex") if path.is_file())
             program = tmp_path / "codex"
             program.write_text(f'#!/bin/sh\nexec {binary} -c openai_base_url={address}/v1 "$@"\n')
             program.chmod(0o755)
             monkeypatch.setenv("CODEX_API_KEY", "sk-test")
-            shown, passed = (AGENTS, binary.parent.parent), ("CODEX_API_KEY",)
-        options = Options(command=(str(AGENTS / f"{agent}.sh"), str(program)), show=shown, passed=passed)
-        made = Proposal.parse(Command(options).propose(view))
-    assert (made.title, made.kind) == ("seven", "schedule")
-    assert apply(made, TREE)["base/a.py"].content == b"x = 7\ny = 3\n", asked.seen
-    assert "model" in asked.seen[-1]
-    assert "Operation not permitted" not in asked.seen[-1]
+            show, passed = (AGENTS, binary.parent.parent), ("CODEX_API_KEY",)
+        options = ProposerOptions(
+            command=shlex.join((str(AGENTS / f"{agent}.sh"), str(program))), show=show, passed=passed
+        )
+        proposal = Proposal.parse(Command(options).propose(context_at_level))
+    assert (proposal.title, proposal.kind) == ("seven", "schedule")
+    assert apply(proposal, TREE)["base/a.py"].content == b"x = 7\ny = 3\n", handler.seen
+    assert "model" in handler.seen[-1]
+    assert "Operation not permitted" not in handler.seen[-1]

@@ -1,1 +1,1 @@
-"""Triton kernels for a GPU, each beside its eager twin; imported only where a knob asks for one."""
+"""Triton kernels for a GPU, each paired with an eager reference; imported only when a knob asks for one."""

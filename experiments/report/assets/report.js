@@ -1,15 +1,15 @@
-// Draws the charts, sorts and filters the table; everything it needs is in the page.
+// Draws the charts, and sorts and filters the table of trials. All data is in the page.
 "use strict";
 
-for (const place of document.querySelectorAll(".chart")) {
-  const figure = JSON.parse(place.dataset.figure);
+for (const element of document.querySelectorAll(".chart")) {
+  const figure = JSON.parse(element.dataset.figure);
   const narrow = window.innerWidth < 720;
   if (narrow) {
     figure.layout.margin = { ...figure.layout.margin, l: Math.min(figure.layout.margin.l, 120), r: 4 };
     figure.layout.legend = { ...figure.layout.legend, entrywidth: 0.46, entrywidthmode: "fraction", font: { size: 12 } };
   }
-  Plotly.newPlot(place, figure.data, figure.layout, { responsive: true, displayModeBar: false, scrollZoom: false });
-  place.on("plotly_click", (event) => {
+  Plotly.newPlot(element, figure.data, figure.layout, { responsive: true, displayModeBar: false, scrollZoom: false });
+  element.on("plotly_click", (event) => {
     const href = event.points[0].customdata;
     if (href) window.location.href = href;
   });
@@ -24,15 +24,15 @@ if (table) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     head.tabIndex = 0;
     const sort = () => {
-      const up = head.getAttribute("aria-sort") !== "ascending";
+      const ascending = head.getAttribute("aria-sort") !== "ascending";
       for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const number = head.dataset.sort === "number";
-      rows.sort((one, other) => {
-        const [a, b] = [value(one, column), value(other, column)];
-        if (a === "" || b === "") return (a === "") - (b === ""); // what has no value goes last, either way
+      rows.sort((left, right) => {
+        const [a, b] = [value(left, column), value(right, column)];
+        if (a === "" || b === "") return (a === "") - (b === ""); // empty values sort last in both directions
         const order = number ? Number(a) - Number(b) : a.localeCompare(b);
-        return up ? order : -order;
+        return ascending ? order : -order;
       });
       body.append(...rows);
     };
@@ -46,12 +46,12 @@ if (table) {
   const filter = () => {
     let shown = 0;
     for (const row of rows) {
-      const fits =
+      const matches =
         row.textContent.toLowerCase().includes(search.value.toLowerCase()) &&
         (!verdict.value || row.dataset.verdict === verdict.value) &&
         (!kind.value || row.dataset.class === kind.value);
-      row.hidden = !fits;
-      shown += fits;
+      row.hidden = !matches;
+      shown += matches;
     }
     document.getElementById("count").textContent = `${shown} of ${rows.length}`;
   };

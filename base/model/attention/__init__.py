@@ -1,0 +1,1 @@
+"""Attention and its variants, one file per idea."""

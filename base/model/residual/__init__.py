@@ -1,0 +1,1 @@
+"""Connections between layers: blocks, skips and multiple residual streams."""

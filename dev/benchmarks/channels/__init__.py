@@ -1,0 +1,1 @@
+"""Covert channels between jobs, measured in bits."""

@@ -1,0 +1,1 @@
+"""Simulations with known ground truth: the judge, the audit, the allocation of classes, and incumbents."""

@@ -1,0 +1,1 @@
+"""Read-only analysis of a run's ledger."""

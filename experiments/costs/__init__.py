@@ -1,0 +1,1 @@
+"""Calls of LLMs, their prices, and the budget of a run."""

@@ -1,0 +1,1 @@
+"""The loop itself: propose, try, repeat until asked to stop."""

@@ -1,0 +1,1 @@
+"""Git as the loop's memory, and as the user's repository."""

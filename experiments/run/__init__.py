@@ -1,0 +1,1 @@
+"""A run on disk: opening, locking, stopping, and reclaiming disk space."""

@@ -1,0 +1,1 @@
+"""One measurement: train, pack and score a bundle with one seed."""

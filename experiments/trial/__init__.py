@@ -1,0 +1,1 @@
+"""One trial, from a proposal to a settled row in the ledger."""

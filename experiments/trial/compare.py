@@ -1,0 +1,137 @@
+"""Compare a candidate with the incumbent: measure the seeds that the rule asks for, until it ends the trial."""
+
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from common.errors import Refused
+from common.state import State
+from experiments.analysis.pairing import is_simplification, noise_floor, reference_seeds, simplification_cost
+from experiments.judge.noise import Noise
+from experiments.judge.rule import FINAL_STEPS, Evidence, Rule, Step
+from experiments.ledger.measurement import Measurement
+from experiments.ledger.rows import Row
+from experiments.run.run import Run
+from experiments.runner.job import UNLIMITED
+from experiments.runner.seeds import require_seeds_matter
+from experiments.tiers import PROFILES, Tier
+from experiments.trial.incumbent import remeasure
+from experiments.trial.measure import Entry, loss_files, measure
+from preflight.sandbox.start import wipe_shared_state
+
+REPEAT = "repeat"  # the ledger's tier for a search seed that was run a second time
+SAME_SEED_SDS = 4.0
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """The final state of a trial, its difference to the incumbent, and the measurements that its value rests on."""
+
+    state: State
+    delta_bpb: float | None  # the mean of the reported differences
+    reported: list[Measurement]
+    reason: str
+
+
+def compare(run: Run, entry: Entry, incumbent: Row, tier: Tier) -> Judgment:
+    """Compare a candidate with the incumbent at one tier.
+
+    Args:
+        run: The run that both belong to.
+        entry: The candidate.
+        incumbent: The row of the trial that the candidate is compared with.
+        tier: The tier to measure at.
+
+    Raises:
+        Refused: The candidate failed or broke a rule. If a limit ended it, the error carries its value so far.
+        IncumbentFailed: The incumbent failed on every fresh seed, or fell behind its own numbers.
+        MachineError: The incumbent could not be measured.
+    """
+    rule, noise = tier.rule, noise_floor(run.ledger, tier)
+    row = run.ledger.row(entry.number)
+    net_lines, simplifies = row.net_code_lines or 0, is_simplification(row, incumbent)
+    handicap = rule.handicap(net_lines, noise, simplification_cost(run.ledger, tier, noise))
+    incumbent_bpb = reference_seeds(run.ledger, incumbent, tier)
+    seeds = rotate(list(incumbent_bpb), entry.number)[: rule.seeds]
+    search: list[Measurement] = []
+    fresh: list[Measurement] = []
+
+    def evidence() -> Evidence:
+        return Evidence(*([m.val_bpb - incumbent_bpb[m.seed] for m in measured] for measured in (search, fresh)))
+
+    def reason() -> str:
+        return explain(evidence(), noise, rule, net_lines, handicap, simplifies)
+
+    try:
+        while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), simplifies)) not in FINAL_STEPS:
+            if step is Step.SEARCH:
+                seed = seeds[len(search)]
+                search.append(measure(run, entry, tier, seed, full_audit=not rule.fresh and tier is run.tier))
+            else:
+                if not fresh:
+                    require_repeatable(run, entry, search[0], tier, noise)
+                reference = remeasure(run, incumbent, tier, entry.number)
+                incumbent_bpb[reference.seed] = reference.val_bpb
+                fresh.append(measure(run, entry, tier, reference.seed, fresh_for=entry.number))
+            losses, reference_losses = (loss_files(run, number, tier) for number in (entry.number, incumbent.number))
+            require_seeds_matter([*search, *fresh], losses, reference_losses)
+    except Refused as refusal:
+        if (reported := fresh or search) and refusal.verdict.hit_limit:
+            refusal = refusal.with_message(f"{refusal}; before: {reason()}")
+            refusal.val_bpb = fmean(measurement.val_bpb for measurement in reported)
+            refusal.delta_bpb = fmean(evidence().reported)
+            raise refusal from None
+        raise
+    return Judgment(State(step.value), fmean(evidence().reported), fresh or search, reason())
+
+
+def require_repeatable(run: Run, entry: Entry, first: Measurement, tier: Tier, noise: Noise) -> None:
+    """Run a search seed a second time, after wiping everything that jobs share, and require the same result.
+
+    A candidate that read something left behind by another job cannot read it again. On a CPU, equal seeds give equal
+    bytes. A GPU adds in any order, and how far that moves a score has not been measured: the limit is SAME_SEED_SDS
+    standard deviations of the difference between two seeds, which is more. The second measurement is stored under the
+    tier REPEAT, where it is no evidence, and needs no budget: the first one was within it.
+
+    Raises:
+        Refused: The artifact differs (on a CPU), or the score moved by more than the limit.
+    """
+    wipe_shared_state()
+    unlimited = replace(entry, budget=UNLIMITED)
+    second = measure(run, unlimited, tier, first.seed, stage="confirm", stored_as=lambda _: REPEAT, full_audit=False)
+    moved, same = abs(second.val_bpb - first.val_bpb), second.artifact_sha256 == first.artifact_sha256
+    if not same and PROFILES[run.profile].gpus == 0:
+        problem = "got a different artifact from the same seed, expected the same bytes"
+    elif not moved <= (limit := tier.systematic_bound_bpb if same else SAME_SEED_SDS * noise.difference_sd):
+        problem = f"got a score that moved by {moved:.4f} bpb, expected at most {limit:.4f}"
+    else:
+        return
+    raise Refused(
+        State.DISHONEST, f"{problem}, after everything that jobs share was wiped: it reads what another job left behind"
+    )
+
+
+def rotate(seeds: list[int], number: int) -> list[int]:
+    """Start each trial with a different seed, so that one unlucky seed of the incumbent does not favor every trial."""
+    start = number % len(seeds)
+    return seeds[start:] + seeds[:start]
+
+
+def explain(evidence: Evidence, noise: Noise, rule: Rule, net_lines: int, handicap: float, simplifies: bool) -> str:
+    """Return the judge's reason on one line: the differences, their p-values, and the thresholds they had to meet."""
+    if not any(differences := [*evidence.search, *evidence.fresh]):
+        removed_knob = "; a knob was removed with them: keep techniques that are switched off"
+        suffix = removed_knob if net_lines < 0 and not simplifies else ""
+        return f"no loss changed on {len(differences)} seeds, {net_lines:+d} lines of code{suffix}"
+    parts = []
+    for name, values, threshold in (
+        ("search", evidence.search, rule.keep_p),
+        ("fresh seeds", evidence.fresh, rule.confirm_p),
+    ):
+        if values:
+            chance = noise.p_value(fmean(values) + handicap, len(values))
+            parts.append(f"{name} {fmean(values):+.4f} bpb on {len(values)} (p {chance:.3f}, needs {threshold:g})")
+    if handicap > 0:
+        parts.append(f"{net_lines} more lines of code cost {handicap:.4f}")
+    if handicap < 0:
+        parts.append(f"{-net_lines} fewer lines of code may cost up to {-handicap:.4f}")
+    return "; ".join([*parts, f"noise {noise.difference_sd:.4f} per pair"])

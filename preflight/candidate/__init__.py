@@ -1,0 +1,1 @@
+"""A candidate's phases as sandboxed jobs: describe, train, pack, score."""

@@ -1,0 +1,1 @@
+"""Static rules on the names that base/ may use."""

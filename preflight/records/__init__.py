@@ -1,0 +1,1 @@
+"""Checks of record folders, without running anything in them."""

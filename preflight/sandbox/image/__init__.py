@@ -1,0 +1,1 @@
+"""The image: the files that every job runs on, copied into memory."""

@@ -1,0 +1,1 @@
+"""Isolation of a job from the machine: namespaces, Landlock, seccomp."""

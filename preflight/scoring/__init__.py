@@ -1,0 +1,1 @@
+"""The scoring protocol, and the audit of its losses."""

@@ -1,0 +1,1 @@
+"""A candidate's source tree as data: reading, checking, bundling and releasing it."""

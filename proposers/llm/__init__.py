@@ -1,0 +1,1 @@
+"""The LLM proposer, on Anthropic's Messages API."""

@@ -1,0 +1,1 @@
+"""Numeric search over the knobs that a tree declares."""

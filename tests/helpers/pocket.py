@@ -1,0 +1,25 @@
+"""The profile `pocket` with half of its steps: fewer would do, but their CPU seconds vary by more than the slack."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from experiments.tiers import FULL_POCKET, PROFILES
+
+TARGET = FULL_POCKET.target
+SHORT = dataclasses.replace(
+    FULL_POCKET,
+    target=dataclasses.replace(TARGET, environment={**TARGET.environment, "ITERATIONS": "150"}),
+    audit_positions=64,
+)
+
+
+@contextmanager
+def short_pocket() -> Iterator[None]:
+    """Replace the profile `pocket` by the short one for a while."""
+    full = PROFILES["pocket"]
+    PROFILES["pocket"] = dataclasses.replace(full, tier=SHORT)
+    try:
+        yield
+    finally:
+        PROFILES["pocket"] = full
