@@ -157,7 +157,7 @@ def share_for(run, effect_bpb: float) -> float:
         mixed = -np.log((1 - share) * likely + share / 1024).sum() + np.log(likely).sum()
         return bits_per_byte(float(mixed), text_bytes) - effect_bpb
 
-    return float(brentq(worse, 1e-6, 0.9))
+    return float(brentq(worse, 1e-6, 0.9999))
 
 
 @pytest.mark.slow
