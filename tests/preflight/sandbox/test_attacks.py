@@ -143,14 +143,12 @@ print(json.dumps(free))
         ("devices", 160 * MIB, {"memory_bytes": 128 * MIB, "temporary_bytes": 16 * MIB}),
         ("sockets", 128 * MIB, {"memory_bytes": 128 * MIB}),
         ("pipes", 48 * MIB, {"memory_bytes": 48 * MIB}),
-        (
-            "names",
-            200_000,
-            {"files": 2_000},
-        ),  # as many as one second makes; Landlock polls ten times a second
+        ("names", 40_000, {"files": 2_000}),
     ],
 )
 def test_no_limit_can_be_evaded(level, uid, way, most, limits):
+    if (way, level) == ("names", "landlock"):  # the kernel counts no names there: what a second of a fast machine makes
+        most = 200_000
     source = (ATTACKS / "resource_hoarding.py").read_text().replace("{way}", way).replace("{most}", str(most))
     result = run_attack(uid, level, source, limits=limits)
     held = max(map(int, re.findall(r"^held (\d+)$", result.log, re.MULTILINE)))
