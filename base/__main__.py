@@ -27,8 +27,10 @@ def parse_arguments() -> argparse.Namespace:
     shared.add_argument("--set", default=[], action="append", metavar="NAME=VALUE", help="override one knob")
     parser = argparse.ArgumentParser(prog="train_gpt.py", description=__doc__, parents=[shared])
     phases = parser.add_subparsers(dest="phase")
-    phase = phases.add_parser("describe", parents=[shared], help="knobs, presets and parameter counts as JSON")
-    phase.add_argument("--knobs", action="store_true", help="without parameter counts, which need torch")
+    phase = phases.add_parser("describe", parents=[shared], help="a table of knobs and parameter counts")
+    phase.add_argument("--changed", action="store_true", help="only the knobs that differ from their default")
+    phase.add_argument("--json", action="store_true", help="everything, for programs")
+    phase.add_argument("--knobs", action="store_true", help="as JSON without parameter counts, which need torch")
     phase = phases.add_parser("size", parents=[shared], help="the untrained model through its export path")
     phase.add_argument("--out", type=Path, required=True)
     phase = phases.add_parser("train", parents=[shared], help="train to OUT/weights.bin")
@@ -59,8 +61,27 @@ def describe(config: Config, options: argparse.Namespace) -> int:
         if options.preset in PUBLISHED_PARAMETERS:
             published, left_out = PUBLISHED_PARAMETERS[options.preset], LEFT_OUT.get(options.preset, {})
             found["published"] = {"parameters": published, "left_out": left_out, "more": counts["total"] - published}
-    print(json.dumps(found))
+    if options.knobs or options.json:
+        print(json.dumps(found))
+    else:
+        print_table(found, options.changed)
     return 0
+
+
+def print_table(found: dict, changed: bool):
+    """Print the knobs by section, marking those that differ from their default, and the parameter counts."""
+    section = ""
+    for knob, default in zip(found["knobs"], describe_knobs(Config()), strict=True):
+        differs = knob["value"] != default["value"]
+        if differs or not changed:
+            if knob["section"] != section:
+                section = knob["section"]
+                print(f"\n{section}")
+            mark = "*" if differs else " "
+            print(f" {mark} {knob['name']:<22} {knob['value']!s:<16} {knob['doc']}")
+    print(f"\nparameters of {found['preset']}")
+    for name, count in found["parameters"].items():
+        print(f"   {name:<22} {count:>12,}")
 
 
 def size(config: Config, options: argparse.Namespace) -> int:
@@ -72,6 +93,7 @@ def size(config: Config, options: argparse.Namespace) -> int:
     model = GPT(config)
     initialize(model, config.run.seed)
     model_bytes = len(packed(config, weights_bytes(config, model)))
+    options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "size.json").write_text(json.dumps({"model_bytes": model_bytes}))
     return 0
 
@@ -83,6 +105,7 @@ def train(config: Config, options: argparse.Namespace) -> int:
     from base.train import train as run_training
 
     here = runtime.start()
+    options.out.mkdir(parents=True, exist_ok=True)
     try:
         model = run_training(config, here, options.data, options.out)
     except NotFinite as error:

@@ -25,6 +25,28 @@ def pocket() -> Config:
     )
 
 
+def laptop() -> Config:
+    """A model in between: 1.9 M parameters, trained in five minutes on eight cores."""
+    small = pocket()
+    return replace(
+        small,
+        run=Run(iterations=1000, log_every=10),
+        data=Data(batch_tokens=4096, sequence_length=256),
+        model=Model(num_layers=5, model_dim=192, num_heads=4, num_kv_heads=2, mlp_multiple=3.0),
+        average=Average(ema_decay=0.99),
+        eval=Eval(eval_length=256, eval_stride=64, eval_batch=16),
+    )
+
+
+def one_gpu() -> Config:
+    """The challenge's baseline with a quarter of its batch and memory, for five minutes on a card with 24 GB."""
+    return replace(
+        baseline(),
+        data=Data(batch_tokens=131_072, micro_tokens=32_768),
+        optim=Optim(warmdown="fraction", warmdown_share=0.6, muon_momentum_steps=300),
+    )
+
+
 def seed_569() -> Config:
     """#569, 1.1175 bpb: 11 layers, VRL, XSA on all, smear, bigrams, VE128; the base of the later seeds."""
     return Config(
@@ -190,13 +212,19 @@ RANGES = {
         "model_dim": Range(32, 96, step=16, joint=True),
         "muon_momentum_steps": Range(10, 300, log=True),
         "ema_decay": Range(0.8, 0.995),
-    }
+    },
+    "laptop": {
+        "num_layers": Range(2, 8, joint=True),
+        "model_dim": Range(96, 256, step=32, joint=True),
+        "muon_momentum_steps": Range(10, 500, log=True),
+        "ema_decay": Range(0.9, 0.998),
+    },
 }
 RECIPES = {
     recipe.__name__: recipe
     for recipe in (baseline, seed_569, seed_576, seed_738, seed_850, seed_962, seed_1302, challenge)
 }
-PRESETS = {"pocket": pocket, **RECIPES}
+PRESETS = {"pocket": pocket, "laptop": laptop, "one_gpu": one_gpu, **RECIPES}
 PRESETS |= {f"{name}_pocket": lambda recipe=recipe: pocket_width(recipe()) for name, recipe in RECIPES.items()}
 DEFAULT_PRESET = "baseline"
 

@@ -24,6 +24,18 @@ def acquire(path: Path) -> TextIO | None:
     return lock
 
 
+def is_held(path: Path) -> bool:
+    """Return True if a process holds the lock."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # no such file, or a file system without locks
+        return False
+    return False
+
+
 def holder(path: Path) -> str:
     """Describe the process that holds a lock: its pid, its program, and since when."""
     with path.open(encoding="utf-8", errors="replace") as lock:

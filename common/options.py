@@ -1,7 +1,8 @@
 """Command-line options as dataclass fields, declared once for every program that takes them."""
 
-from dataclasses import field, fields
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import field, fields, is_dataclass
+from typing import Any, get_type_hints
 
 
 def option(default: Any, description: str, name: str = "", minimum: float | None = None, hidden: bool = False) -> Any:
@@ -28,6 +29,16 @@ def option(default: Any, description: str, name: str = "", minimum: float | None
 def flag(name: str, metadata: Any) -> str:
     """Return an option as it is typed, such as `--run`."""
     return "--" + (metadata["name"] or name.replace("_", "-"))
+
+
+def flat_fields(kind: type) -> Iterator[tuple[Any, Any]]:
+    """Yield the options of a dataclass and of dataclasses nested in it, each field with its type."""
+    hints = get_type_hints(kind)
+    for option_field in fields(kind):
+        if is_dataclass(hints[option_field.name]):
+            yield from flat_fields(hints[option_field.name])
+        elif "help" in option_field.metadata:
+            yield option_field, hints[option_field.name]
 
 
 def arguments(options: Any) -> list[str]:

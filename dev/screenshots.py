@@ -14,10 +14,9 @@ from pathlib import Path
 from rich.console import Console
 from selenium import webdriver
 
-from experiments.analysis.status import status_lines
 from experiments.cli import tables
 from experiments.report.pages import write
-from experiments.run.layout import open_ledger, profile_of
+from experiments.run.layout import open_ledger
 
 IMAGES = Path(__file__).parent.parent / "docs" / "images"
 DESKTOP, PHONE, TERMINAL = (1280, 1480), (390, 900), (1180, 10_000)
@@ -43,7 +42,7 @@ def status(root: Path, run: str) -> str:
     """Render the output of `status` as an HTML page."""
     ledger = open_ledger(root, run)
     console = Console(record=True, width=130, force_terminal=True, file=Path("/dev/null").open("w"))
-    tables.summary(console, run, ledger.rows(), [*status_lines(ledger, profile_of(ledger))])
+    tables.summary(console, run, ledger)
     code = '<pre style="font:14px/1.45 ui-monospace,Menlo,Consolas,monospace;margin:0">{code}</pre>'
     style = (
         "body{{margin:0;padding:20px 24px;background:{background};color:{foreground};width:max-content}}{stylesheet}"

@@ -1,12 +1,15 @@
-"""The budgets of a trial per profile; they are defined only here, and nothing in base/ can change them."""
+"""The budgets of a trial, made of a table of profiles.toml; nothing in base/ can change them."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, MutableMapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from math import inf, sqrt
 
 from common.limits import EVALUATION_SECONDS, TRAIN_SECONDS
+from common.profiles import ProfileTable, read_profiles
 from experiments.judge.noise import Noise
 from experiments.judge.rule import RULES, Rule
-from preflight.candidate.launch import EIGHT_H100, ONE_H100, POCKET, LaunchConfig
+from preflight.candidate.launch import LaunchConfig, launch_config
 
 CONTROL_EVERY = 10  # one in so many trials that the proxy would drop runs in full, to measure what the proxy is worth
 MEASUREMENTS_PER_TRIAL = 1.9  # on average (dev/benchmarks/judge.md); one in ten repeats a seed
@@ -59,68 +62,52 @@ class Tier:
         return replace(self, target=replace(self.target, environment=environment))
 
 
-FULL_POCKET = Tier(
-    name="full",
-    target=POCKET,
-    split="dev",
-    rule=RULES["caddie"],
-    # Of 42 pairs of equal trees, a third of which drew everything anew (dev/benchmarks/judge.md).
-    expected_noise=Noise.expected(0.014),
-    train_wall_seconds=240,
-    score_wall_seconds=120,
-    train_cpu_slack=1.20,  # candidates get up to 1.10 (trial/equal_compute.py), and counts vary by less than 0.10
-    score_cpu_slack=4.0,  # generous, as the challenge's second 600 s were for its records' evaluation
-    pack_cpu_seconds=20.0,
-    largest_block=16_384,
-    audit_tokens=1 << 40,
-    audit_positions=640,
-    systematic_bound_bpb=0.001,
-    expected_minutes=0.9,
-)
-
-FULL_H100 = Tier(
-    name="full",
-    target=ONE_H100,
-    split="dev",
-    rule=RULES["caddie"],
-    expected_noise=Noise.expected(SEED_SD_BPB * sqrt(2.0), ASSUMED_DEGREES),
-    train_wall_seconds=TRAIN_SECONDS,
-    score_wall_seconds=EVALUATION_SECONDS,
-    train_cpu_slack=inf,
-    score_cpu_slack=inf,
-    pack_cpu_seconds=inf,
-    largest_block=1 << 20,
-    audit_tokens=1 << 20,
-    audit_positions=16_384,
-    systematic_bound_bpb=0.001,
-    expected_minutes=14,
-)
-FULL_8XH100 = replace(
-    FULL_H100,
-    target=EIGHT_H100,
-    train_wall_seconds=TRAIN_SECONDS + 10,  # the program stops itself at 600 s; closing weights.bin takes a moment
-    expected_minutes=17,
-)
-
-
 # A proxy only screens: a trial that is clearly worse there is not run in full. One seed, nothing confirmed.
 SCREENING = Rule(seeds=1, keep_p=0.9, drop_p=0.9, fresh=0, lines_per_effect=inf)
-PROXY_H100 = replace(
-    FULL_H100,
-    name="proxy",
-    rule=SCREENING,
-    expected_noise=Noise.expected(3 * SEED_SD_BPB, ASSUMED_DEGREES),  # an early loss spreads more
-    target=replace(ONE_H100, environment={**ONE_H100.environment, "ITERATIONS": "250"}),
-    expected_minutes=5,
-)
-PROXY_8XH100 = replace(PROXY_H100, target=replace(PROXY_H100.target, preset=EIGHT_H100.preset))
-
-# Promotion: fresh seeds on the validation set, and as many probe positions as a search tier uses in a whole run. On a
-# CPU a position costs 19 ms: 4,096 of them take longer than the training.
+# Promotion: fresh seeds on the validation set, and more probe positions than a search tier uses in a whole run.
 PROMOTE = Rule(seeds=3, least=3, fresh=0)
-RECORD_POCKET = replace(FULL_POCKET, name="record", split="validation", rule=PROMOTE, audit_positions=4_096)
-RECORD_H100 = replace(FULL_H100, name="record", split="validation", rule=PROMOTE, audit_positions=32_768)
-RECORD_8XH100 = replace(FULL_8XH100, name="record", split="validation", rule=PROMOTE, audit_positions=32_768)
+
+
+def full_tier(table: ProfileTable) -> Tier:
+    """Return the tier of a profile that decides a search."""
+    gpu, noise_bpb = table.gpus > 0, table.noise_bpb or SEED_SD_BPB * sqrt(2.0)
+    # A GPU's program stops itself by the clock; closing weights.bin takes a moment.
+    longest = 60 * table.minutes + 10 if table.minutes else TRAIN_SECONDS
+    return Tier(
+        name="full",
+        target=launch_config(table),
+        split="dev",
+        rule=replace(RULES["caddie"], seeds=table.seeds),
+        expected_noise=Noise.expected(noise_bpb, table.noise_degrees),
+        train_wall_seconds=longest if gpu else 60 * table.longest_minutes,
+        score_wall_seconds=60 * (table.score_minutes or (EVALUATION_SECONDS / 60 if gpu else 2)),
+        train_cpu_slack=inf if gpu else 1.20,  # candidates get up to 1.10 (trial/equal_compute.py); counts vary by less
+        score_cpu_slack=inf if gpu else 4.0,  # generous, as the challenge's second 600 s were for its records
+        pack_cpu_seconds=inf if gpu else table.pack_seconds or 20.0,
+        largest_block=1 << 20 if gpu else 16_384,
+        audit_tokens=1 << 20 if gpu else 1 << 40,
+        audit_positions=table.audit_positions or (16_384 if gpu else 640),
+        systematic_bound_bpb=0.001,
+        expected_minutes=table.measurement_minutes,
+    )
+
+
+def proxy_tier(table: ProfileTable) -> Tier | None:
+    """Return the tier that screens trials, if the profile has one."""
+    if table.proxy is None:
+        return None
+    own = {name: value for name, value in asdict(table.proxy).items() if value is not None}
+    full = full_tier(replace(table, minutes=None, **own))
+    noise = Noise.expected(3 * SEED_SD_BPB, ASSUMED_DEGREES)  # an early loss spreads more
+    return replace(full, name="proxy", rule=SCREENING, expected_noise=noise)
+
+
+def record_tier(table: ProfileTable) -> Tier | None:
+    """Return the tier that promotion measures on, if promoted trials have a place to go."""
+    if not table.track:
+        return None
+    positions = table.record.audit_positions
+    return replace(full_tier(table), name="record", split="validation", rule=PROMOTE, audit_positions=positions)
 
 
 def budget_lines(tier: Tier) -> list[str]:
@@ -147,7 +134,7 @@ def budget_lines(tier: Tier) -> list[str]:
     ]
 
 
-TEN_MINUTES_TRACK, NON_RECORD_TRACK = "track_10min_16mb", "track_non_record_16mb"  # of the challenge
+NON_RECORD_TRACK = "track_non_record_16mb"  # of the challenge
 POCKET_TRACK = "track_pocket"  # caddie's own: another text, so the reference is the run's own baseline
 
 
@@ -156,12 +143,27 @@ class Profile:
     """A machine: the tiers that run on it, the corpus they need, and the price of an hour."""
 
     tier: Tier  # the full tier, which decides a search
-    corpus: str  # a folder in shards/
+    corpus: str  # a folder in shards/, or a path
     gpus: int
     dollars_per_hour: float
     proxy: Tier | None = None  # a cheap tier that screens trials first
     record: Tier | None = None  # the tier that promotion measures on
     track: str = ""  # the folder in records/ for promoted trials
+    table: ProfileTable | None = None  # what it was made of
+
+    @classmethod
+    def of(cls, table: ProfileTable) -> "Profile":
+        """Return the profile that a table of profiles.toml describes."""
+        return cls(
+            full_tier(table),
+            table.corpus,
+            table.gpus,
+            table.dollars_per_hour,
+            proxy_tier(table),
+            record_tier(table),
+            table.track,
+            table,
+        )
 
     @property
     def baseline_minutes(self) -> float:
@@ -184,25 +186,30 @@ class Profile:
         )
 
 
-PROFILES = {
-    "pocket": Profile(FULL_POCKET, "pocket", gpus=0, dollars_per_hour=0.0, record=RECORD_POCKET, track=POCKET_TRACK),
-    # on-demand H100 SXM, 2026
-    "h100": Profile(
-        FULL_H100,
-        corpus="sp1024",
-        gpus=1,
-        dollars_per_hour=3.0,
-        proxy=PROXY_H100,
-        record=RECORD_H100,
-        track=NON_RECORD_TRACK,
-    ),
-    "8xh100": Profile(
-        FULL_8XH100,
-        corpus="sp8192",
-        gpus=8,
-        dollars_per_hour=24.0,
-        proxy=PROXY_8XH100,
-        record=RECORD_8XH100,
-        track=TEN_MINUTES_TRACK,
-    ),
-}
+class Profiles(MutableMapping[str, Profile]):
+    """The profiles of profiles.toml, read when one is first asked for: a run that has begun needs none of them."""
+
+    def __init__(self) -> None:
+        self.added: dict[str, Profile] = {}
+
+    @cached_property
+    def shipped(self) -> dict[str, Profile]:
+        return {name: Profile.of(table) for name, table in read_profiles().items()}
+
+    def __getitem__(self, name: str) -> Profile:
+        return self.added[name] if name in self.added else self.shipped[name]
+
+    def __setitem__(self, name: str, profile: Profile) -> None:
+        self.added[name] = profile
+
+    def __delitem__(self, name: str) -> None:
+        del self.added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.shipped, **self.added})
+
+    def __len__(self) -> int:
+        return len({**self.shipped, **self.added})
+
+
+PROFILES = Profiles()

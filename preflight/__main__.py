@@ -13,11 +13,12 @@ import typer
 from rich.console import Console
 
 from common.errors import CaddieError, Refused
+from common.profiles import read_profiles
 from common.terminal import escape_unencodable_output
 from common.text import one_line
 from data.corpus import Corpus
 from preflight import checks
-from preflight.candidate.launch import LAUNCH_CONFIGS
+from preflight.candidate.launch import LaunchConfig, launch_config
 from preflight.finding import Finding
 from preflight.records import check, frontier
 from preflight.sandbox.isolation.levels import available_levels
@@ -26,16 +27,16 @@ from preflight.source.tree import read_folder
 
 def main(
     tree: Annotated[Path, typer.Argument(help="a folder that holds base/")] = Path(),
-    profile: Annotated[str, typer.Option(help="what the tree is run as: " + ", ".join(LAUNCH_CONFIGS))] = "pocket",
+    profile: Annotated[str, typer.Option(help="what the tree is run as: a profile of profiles.toml")] = "pocket",
     shards: Annotated[Path, typer.Option(help="the corpus that smoke trains on")] = Path("shards/pocket"),
     as_json: Annotated[bool, typer.Option("--json", help="findings as JSON on stdout")] = False,
 ) -> None:
     """Check size, syntax and honesty of a base/ tree in a few seconds. Example: python -m preflight . --json"""
     console = Console(highlight=False, soft_wrap=True, markup=False)
     try:
-        if profile not in LAUNCH_CONFIGS:
-            raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(LAUNCH_CONFIGS)}")
-        report = check_tree(tree, profile, shards)
+        if profile not in (profiles := read_profiles()):
+            raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(profiles)}")
+        report = check_tree(tree, launch_config(profiles[profile]), shards)
     except CaddieError as error:
         console.print(f"could not run: {error}" if not as_json else json.dumps({"error": str(error)}))
         raise typer.Exit(2) from error
@@ -50,8 +51,8 @@ def main(
     raise typer.Exit(0 if report.passed else 1)
 
 
-def check_tree(tree: Path, profile: str, shards: Path) -> checks.Report:
-    """Run every tier on `tree`/base with the profile's launch configuration; raises CaddieError."""
+def check_tree(tree: Path, target: LaunchConfig, shards: Path) -> checks.Report:
+    """Run every tier on `tree`/base with a launch configuration; raises CaddieError."""
     if not (tree / "base").is_dir():
         raise CaddieError(f"{tree}: expected a folder that holds base/")
     corpus = Corpus.open(shards)
@@ -60,7 +61,7 @@ def check_tree(tree: Path, profile: str, shards: Path) -> checks.Report:
             sources = read_folder(tree)
         except Refused as refusal:
             return checks.Report(findings=[Finding(refusal.verdict, "base", str(refusal), "plain files")])
-        return checks.run(sources, None, LAUNCH_CONFIGS[profile], corpus, Path(scratch), available_levels()[0])
+        return checks.run(sources, None, target, corpus, Path(scratch), available_levels()[0])
 
 
 def check_records(

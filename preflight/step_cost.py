@@ -71,6 +71,22 @@ def measure_costs(candidate: Candidate, baseline: Candidate, corpus: Corpus, fol
     return candidate_cost, baseline_cost
 
 
+def step_wall_seconds(candidate: Candidate, corpus: Corpus, folder: Path) -> float:
+    """Return the wall seconds of one training step, on this machine and under its load.
+
+    Raises:
+        Refused: The candidate failed.
+    """
+    stream, seed = random_tokens(corpus, smoke.TRAIN_BATCHES * smoke.batch_tokens(candidate.target) + 1), 1
+    seconds = []
+    for steps in (SHORT, LONG):
+        job = smoke.training_job(candidate, corpus, folder / f"steps_{steps}", stream, seed, steps)
+        (outcome,) = smoke.run_concurrently([job])
+        raise_for_outcome(job, outcome, "train")
+        seconds.append(outcome.wall_seconds)
+    return max(seconds[1] - seconds[0], 1e-3) / (LONG - SHORT)
+
+
 def random_tokens(corpus: Corpus, count: int) -> Tokens:
     """Draw tokens independently with the training text's frequencies; nothing else of the text is in them."""
     return np.random.default_rng().choice(read_shard(corpus.shards("train")[0]), count)

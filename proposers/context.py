@@ -3,14 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import CaddieError, NoProposal
+from common.errors import NoProposal
 from experiments.analysis.pairing import noise_floor, reference_seeds
 from experiments.judge.noise import Noise
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
 from experiments.repo.workspace import Workspace
 from experiments.run.layout import PROPOSER_FOLDER, ledger_path
-from experiments.tiers import PROFILES, Profile
+from experiments.run.machine import profile_of
+from experiments.tiers import Profile
 from preflight.candidate.launch import LaunchConfig
 from preflight.sandbox.isolation.levels import available_levels
 from preflight.source.tree import Tree
@@ -71,10 +72,7 @@ def gather(root: Path, run: str, level: str | None = None) -> Context:
     try:
         parent = workspace.best()
         program = root / "program.md"
-        name = ledger.fact("profile")
-        if name not in PROFILES:
-            raise CaddieError(f"run {run} has profile {name!r}, expected one of {', '.join(PROFILES)}")
-        profile, incumbent = PROFILES[name], ledger.incumbent()
+        profile, incumbent = profile_of(ledger), ledger.incumbent()
         seeds = len(reference_seeds(ledger, incumbent, profile.tier)) if incumbent else 0
         return Context(
             run=run,

@@ -15,7 +15,8 @@ from experiments.ledger.rows import MeasurementRow, Row
 from experiments.ledger.store import Ledger
 from experiments.tiers import Tier
 
-REMEASURED = (State.KEPT, State.REVERTED)  # states of a trial whose re-measurement on fresh seeds was finished
+# States of a trial whose re-measurement on fresh seeds was finished
+REMEASURED = (State.KEPT, State.KEPT_BY_PERSON, State.REVERTED, State.REVERTED_BY_PERSON)
 
 
 def new_seeds(count: int) -> list[int]:
@@ -93,9 +94,9 @@ def _with_replicates(noise: Noise, ledger: Ledger, tier: Tier, rows: list[Row]) 
             noise = noise.with_replicates(_batch(ledger, row, tier, None))
         if row.state in REMEASURED:
             incumbent = ledger.with_commit(row.parent)
-            if incumbent and incumbent.state in (State.KEPT, State.BASELINE):
+            if incumbent and incumbent.state.is_kept:
                 noise = noise.with_replicates(_batch(ledger, incumbent, tier, row.number))
-        if row.state is State.KEPT:
+        if row.state.is_kept and row.state is not State.BASELINE:
             noise = noise.with_replicates(_batch(ledger, row, tier, row.number))
     return noise
 

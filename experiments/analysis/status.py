@@ -11,12 +11,12 @@ from common.text import one_line
 from experiments.analysis.pairing import differences, noise_floor, reference_seeds
 from experiments.costs.llm_calls import Calls
 from experiments.judge.noise import POWER
-from experiments.ledger import disowned
+from experiments.ledger.amendments import Amendments
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
 from experiments.tiers import Profile
 
-LATER_STAGES = ("promote", "rerun")  # stages that are requested after the trial has ended
+LATER_STAGES = ("promote", "rerun", "seeds")  # stages that are requested after the trial has ended
 MIN_PAIRS = 5  # trials measured at both tiers, for a correlation to be worth a line
 
 
@@ -45,7 +45,7 @@ def status_lines(ledger: Ledger, profile: Profile) -> Iterator[str]:
 def disowned_lines(ledger: Ledger) -> Iterator[str]:
     """Yield a line for each incumbent that ended as dishonest, with the number of trials that it leaves unjudged."""
     rows = ledger.rows()
-    for commit, (number, reason) in disowned.read(ledger.connection).items():
+    for commit, (number, reason) in Amendments.read(ledger.connection).disowned.items():
         count = sum(row.parent == commit and row.state is State.UNJUDGED for row in rows)
         line = f"trial {number:04d} was kept and ended as dishonest, {reason}"
         yield one_line(f"{line}; {count} trials that were judged against it are unjudged", 600)
@@ -92,13 +92,14 @@ def correlations(ledger: Ledger, lower: str, upper: str) -> Iterator[tuple[str, 
 
 
 def summary_sentence(rows: list[Row]) -> str:
-    """Summarize trials: `12 trials: 2 kept, 9 discarded, 1 crash; 1.9354 to 1.9038 bpb (trial 0002)`."""
+    """Summarize trials: `12 trials: 2 kept, 9 discarded, 1 crash; the baseline 1.9354 bpb`."""
     counts = Counter(str(row.state) for row in rows if row.state is not State.BASELINE and row.state.finished)
     text = f"{counts.total()} trial{'s' * (counts.total() != 1)}" + (": " if counts else "")
     text += ", ".join(f"{count} {state}" for state, count in counts.most_common())
     baseline, best = next((row for row in rows if row.state is State.BASELINE), None), latest_incumbent(rows)
-    if baseline and best and baseline.val_bpb is not None and best.val_bpb is not None:
-        text += f"; {baseline.val_bpb:.4f} to {best.val_bpb:.4f} bpb (trial {best.number:04d})"
+    if baseline and best and baseline.val_bpb is not None:
+        text += f"; the baseline has {baseline.val_bpb:.4f} bpb"
+        text += f", trial {best.number:04d} is the incumbent" if best is not baseline else ""
     running = [row for row in rows if not row.state.finished]
     text += f"; trial {running[-1].number:04d} is at {running[-1].state}" if running else ""
     return text
@@ -106,7 +107,7 @@ def summary_sentence(rows: list[Row]) -> str:
 
 def latest_incumbent(rows: list[Row]) -> Row | None:
     """Return the newest kept trial, or the baseline."""
-    return next((row for row in reversed(rows) if row.state in (State.KEPT, State.BASELINE)), None)
+    return next((row for row in reversed(rows) if row.state.is_kept), None)
 
 
 def rerun_command(run: str, number: int, seed: int) -> str:

@@ -15,22 +15,23 @@ from common.errors import CaddieError, MachineError
 from common.terminal import escape_unencodable_output
 from common.text import one_line
 from experiments import credentials
-from experiments.cli import branches, calls, check, judging, promote, repeat, report, results, run, techniques
+from experiments.cli import branches, calls, check, judging, repeat, report, results, run, steer, techniques
 from experiments.cli.console import screen
 from preflight.sandbox import process_tree
 
 EXIT_NEEDS_PERSON, EXIT_TRY_LATER = 2, 75  # 75 is EX_TEMPFAIL of sysexits.h
 COMMANDS = (
     *(run.run, results.status, run.doctor, run.restore, results.show, results.diff, check.check),
-    *(techniques.toggles, repeat.rescore, judging.rejudge, judging.ablate, judging.verdict, promote.promote),
-    *(results.log, results.compare, repeat.rerun, results.export, run.gc, branches.finalize, branches.adopt),
-    *(report.report, calls.calls),
+    *(techniques.toggles, repeat.rescore, judging.rejudge, judging.ablate, judging.verdict, branches.promote),
+    *(results.log, judging.compare, repeat.rerun, results.export, run.gc, branches.finalize, branches.adopt),
+    *(report.report, calls.calls, results.verdicts, run.runs, run.rm),
+    *(steer.try_, steer.queue, steer.seeds, steer.keep, steer.revert, steer.note, steer.branch, steer.from_),
 )
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help=(__doc__ or "").partition("\n")[0], pretty_exceptions_enable=False
 )
 for command in COMMANDS:
-    app.command()(command)
+    app.command(command.__name__.rstrip("_"))(command)  # `try` and `from` are words of Python
 
 
 def main() -> None:

@@ -17,7 +17,13 @@ from common.state import State
 from common.text import one_line
 from experiments.ledger.rows import Row
 
-STYLES = {State.KEPT: "green", State.BASELINE: "cyan", State.DISCARDED: "dim", State.DISHONEST: "bold red"}
+STYLES = {
+    State.KEPT: "green",
+    State.KEPT_BY_PERSON: "green",
+    State.BASELINE: "cyan",
+    State.DISCARDED: "dim",
+    State.DISHONEST: "bold red",
+}
 
 
 class Screen(Console):

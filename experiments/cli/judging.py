@@ -1,10 +1,11 @@
-"""Commands of the judge: `rejudge` a run under another rule, `ablate` a trial, `verdict` on a record."""
+"""Commands that compare: two trials (`compare`), a run under another rule (`rejudge`), `ablate`, `verdict`."""
 
 import contextlib
+import json
 from collections import Counter
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -15,12 +16,103 @@ from common.state import State
 from common.text import one_line
 from experiments.analysis.pairing import noise_floor
 from experiments.cli.console import screen
-from experiments.cli.options import Name, Root, RunArgument
+from experiments.cli.options import AsJson, Name, Root, RunArgument
 from experiments.judge.rule import FINAL_STEPS, parse_rule
-from experiments.run.layout import open_ledger, profile_of
+from experiments.repo.run_name import checked_name
+from experiments.run.layout import open_ledger
+from experiments.run.machine import profile_of
 
 if TYPE_CHECKING:
+    from experiments.analysis.comparison import Side
     from experiments.promotion.ablation import Ablated
+
+
+def compare(
+    first: Annotated[str, typer.Argument(help="a trial, or RUN:TRIAL")],
+    second: Annotated[str, typer.Argument(help="another trial, or RUN:TRIAL")],
+    name: Name = "demo",
+    measure: Annotated[bool, typer.Option("--measure", help="measure the second on seeds of the first")] = False,
+    as_json: AsJson = False,
+    root: Root = Path(),
+) -> None:
+    """Compare two trials: shared seeds, knobs, bytes, time. Example: python -m experiments compare 3 12
+
+    They may belong to different runs of the same profile and corpus: compare night:7 second:3 --measure
+    """
+    from experiments.analysis.comparison import shared
+
+    sides = [_side(root, text, name) for text in (first, second)]
+    if measure:
+        sides[1] = _measure_missing(root, *sides)
+    rows, differences = [side.row for side in sides], [*shared(*sides).values()]
+    knobs = [json.loads(row.knobs or "{}") for row in rows]
+    changed = {knob: [side.get(knob) for side in knobs] for knob in sorted({*knobs[0], *knobs[1]})}
+    changed = {knob: values for knob, values in changed.items() if values[0] != values[1]}
+    names = ("state", "val_bpb", "artifact_bytes", "train_seconds", "score_seconds", "net_code_lines")
+    facts = {fact: [getattr(row, fact) for row in rows] for fact in names}
+    if as_json:
+        numbers = [row.number for row in rows]
+        print(json.dumps({"trials": numbers, **facts, "paired_differences_bpb": differences, "knobs": changed}))
+        return
+    _print_comparison(root, sides, facts, changed, differences)
+
+
+def _print_comparison(
+    root: Path,
+    sides: list["Side"],
+    facts: dict[str, list[Any]],
+    changed: dict[str, list[Any]],
+    differences: list[float],
+) -> None:
+    console = screen()
+    for label, values in [("trial", [f"{each.name} {one_line(each.row.title, 36)}" for each in sides]), *facts.items()]:
+        shown = [
+            f"{value:,.4f}" if isinstance(value, float) else str("-" if value is None else value) for value in values
+        ]
+        console.print(Text(f"{label:>16}  {shown[0]:<44}  {shown[1]}"), soft_wrap=True)
+    for knob, values in changed.items():
+        cells = [one_line(str(value), 40) for value in values]
+        console.print(Text(f"{one_line(knob, 30):>16}  {cells[0]:<44}  {cells[1]}"))
+    if differences:
+        with contextlib.closing(open_ledger(root, sides[0].run)) as ledger:
+            noise = noise_floor(ledger, sides[0].profile.tier)
+        p_value = noise.p_value(fmean(differences), len(differences))
+        seeds = f"{fmean(differences):+.4f} bpb on {len(differences)} shared seeds"
+        chance = f"(one-sided p {p_value:.3f}, noise {noise.difference_sd:.4f} a pair)"
+        console.print(Text(f"{sides[1].name} against {sides[0].name}: {seeds} {chance}", "bold"))
+    else:
+        text = "no seed was measured on both trials, so their values say nothing about each other; --measure runs them"
+        console.print(Text(text, "yellow"))
+
+
+def _side(root: Path, text: str, run: str) -> "Side":
+    """Return the trial that `7` or `night:7` names; raises CaddieError."""
+    from experiments.analysis.comparison import side
+
+    named, colon, number = text.rpartition(":")
+    if not number.isdecimal():
+        raise CaddieError(f"got {one_line(text, 60)!r}, expected a trial, such as 7 or night:7")
+    run = checked_name(named) if colon else run
+    with contextlib.closing(open_ledger(root, run)) as ledger:
+        return side(run, ledger, int(number))
+
+
+def _measure_missing(root: Path, first: "Side", second: "Side") -> "Side":
+    """Measure the second trial on seeds of the first, as many as the rule has; returns it with them."""
+    from experiments.analysis.comparison import missing, shared
+    from experiments.run.run import reopen
+    from experiments.trial.rerun import rerun
+
+    wanted = missing(first, second)[: max(first.profile.tier.rule.seeds - len(shared(first, second)), 0)]
+
+    def announce(number: int, title: str, stage: str) -> None:
+        screen().print(Text(f"trial {number:04d}  {stage}  {one_line(title, 60)}"))
+
+    if wanted:
+        with contextlib.closing(reopen(root, second.run, announce)) as run:
+            for measured in wanted:
+                rerun(run, second.row.number, measured.seed, measured.data_seed)
+    return _side(root, second.name, second.run)
 
 
 def rejudge(

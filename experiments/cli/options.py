@@ -1,14 +1,14 @@
 """Options that several commands share, and a decorator that makes a dataclass a command's options."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import MISSING, Field, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import MISSING, Field, is_dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
-from common.options import flag
+from common.options import flag, flat_fields
 from experiments.repo.run_name import checked_name
 
 Request = TypeVar("Request")
@@ -28,14 +28,17 @@ def takes(kind: type[Request]) -> Callable[[Callable[..., None]], Callable[..., 
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**values: Any) -> None:
-            function(_build(kind, values), **values)
+        def command(context: typer.Context, **values: Any) -> None:
+            sources = {name: context.get_parameter_source(name) for name in values}
+            typed = frozenset(name for name, source in sources.items() if source and source.name == "COMMANDLINE")
+            function(_build(kind, values, typed), **values)
 
         own = [
             parameter.replace(kind=Parameter.KEYWORD_ONLY)
             for parameter in list(signature(function, eval_str=True).parameters.values())[1:]
         ]
-        shared = [_parameter(field, annotation) for field, annotation in _flat(kind)]
+        context = Parameter("context", Parameter.KEYWORD_ONLY, annotation=typer.Context)
+        shared = [context, *(_parameter(field, annotation) for field, annotation in flat_fields(kind))]
         command.__signature__ = Signature([*shared, *own])  # type: ignore[attr-defined]
         command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*shared, *own]}
         command.__name__, command.__doc__ = function.__name__, function.__doc__
@@ -44,20 +47,11 @@ def takes(kind: type[Request]) -> Callable[[Callable[..., None]], Callable[..., 
     return decorate
 
 
-def _flat(kind: type) -> Iterator[tuple[Field[Any], Any]]:
-    """Yield the fields of a dataclass and of dataclasses nested in it, each with its type."""
-    hints = get_type_hints(kind)
-    for field in fields(kind):
-        if is_dataclass(hints[field.name]):
-            yield from _flat(hints[field.name])
-        else:
-            yield field, hints[field.name]
-
-
 def _parameter(field: Field[Any], annotation: Any) -> Parameter:
     metadata = field.metadata
+    name = flag(field.name, metadata)
     option = typer.Option(
-        flag(field.name, metadata),
+        f"{name}/--no-{name[2:]}" if annotation is bool else name,  # so that a run can be made to forget it
         help=metadata["help"],
         min=metadata["minimum"],
         hidden=metadata["hidden"],
@@ -67,7 +61,9 @@ def _parameter(field: Field[Any], annotation: Any) -> Parameter:
     return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, option])
 
 
-def _build(kind: Any, values: dict[str, Any]) -> Any:
+def _build(kind: Any, values: dict[str, Any], typed: frozenset[str]) -> Any:
+    """Return the dataclass; a field `given` gets the names of the options that were typed."""
     hints = get_type_hints(kind)
-    parts: dict[str, Any] = {name: _build(hint, values) for name, hint in hints.items() if is_dataclass(hint)}
-    return kind(**parts, **{name: values.pop(name) for name in hints if name not in parts})
+    parts: dict[str, Any] = {"given": typed} if "given" in hints else {}
+    parts |= {name: _build(hint, values, typed) for name, hint in hints.items() if is_dataclass(hint)}
+    return kind(**parts, **{name: values.pop(name) for name in hints if name in values})

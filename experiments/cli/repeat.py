@@ -12,7 +12,8 @@ from common.errors import CaddieError
 from common.text import one_line
 from experiments.cli.console import screen
 from experiments.cli.options import Level, Name, Root
-from experiments.run.layout import measurement_folder, open_ledger, profile_of
+from experiments.run.layout import measurement_folder, open_ledger
+from experiments.run.machine import corpus_folder, profile_of
 
 if TYPE_CHECKING:
     from experiments.runner.rescore import Rescored
@@ -35,7 +36,7 @@ def rescore(
 
     console, ledger = screen(), open_ledger(root, name)
     profile, values = profile_of(ledger), dict(parse_assignment(text) for text in assignments)
-    corpus = Corpus.open(root / "shards" / profile.corpus)
+    corpus = Corpus.open(corpus_folder(root, profile))
     rows = [row for row in ledger.measurement_rows(number) if row.tier == profile.tier.name]
     own = [row for row in rows if row.fresh_for in (None, number)]  # weights of reruns for other trials are not kept
     measured = [(row.measured, measurement_folder(ledger.path.parent, number, row)) for row in own]

@@ -1,4 +1,4 @@
-"""Commands that read a run: `status`, `log`, `show`, `diff`, `compare`, `export`."""
+"""Commands that read a run: `status`, `log`, `show`, `diff`, `verdicts`, `export`."""
 
 import csv
 import json
@@ -6,23 +6,22 @@ import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from statistics import fmean
 from typing import Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from common.errors import CaddieError
 from common.state import State
 from common.text import one_line
-from experiments.analysis.pairing import noise_floor
-from experiments.analysis.status import rerun_command, status_lines
+from experiments.analysis.status import rerun_command
 from experiments.cli import tables
 from experiments.cli.console import STYLES, screen
 from experiments.cli.options import AsJson, Name, Root
 from experiments.ledger.rows import COLUMNS, MeasurementRow, Row, class_name
 from experiments.proposal.parts import by_of
-from experiments.run.layout import open_ledger, profile_of
+from experiments.run.layout import open_ledger
 
 
 def status(
@@ -42,8 +41,8 @@ def status(
         return
     console = screen()
     if watch:
-        tables.watch(console, ledger.rows)
-    tables.summary(console, name, ledger.rows(), [*status_lines(ledger, profile_of(ledger))], whole)
+        tables.watch(console, name, ledger)
+    tables.summary(console, name, ledger, whole)
 
 
 def log(
@@ -55,7 +54,7 @@ def log(
 ) -> None:
     """List ideas and their outcomes, newest first. Example: python -m experiments log --class optimizer --kept"""
     rows = [row for row in reversed(open_ledger(root, name).rows()) if not kind or row.kind == class_name(kind)]
-    rows = [row for row in rows if not kept or row.state in (State.KEPT, State.BASELINE)]
+    rows = [row for row in rows if not kept or row.state.is_kept]
     if as_json:
         print(json.dumps([asdict(row) for row in rows]))
         return
@@ -101,6 +100,7 @@ def show(
         )
     for change, values, verdict in ledger.ablations(number):
         extra.append(one_line(f"without {change}: {verdict or ', '.join(f'{value:+.4f}' for value in values)}", 300))
+    extra += [f"note: {one_line(text, 2000)}" for text in ledger.remarks(number)]
     tables.detail(console, row, ledger.stages(number), extra)
 
 
@@ -141,50 +141,14 @@ def diff(
         console.print(Text(one_line(line, 500), style), soft_wrap=True)
 
 
-def compare(
-    first: Annotated[int, typer.Argument(help="a trial")],
-    second: Annotated[int, typer.Argument(help="another trial")],
-    name: Name = "demo",
-    as_json: AsJson = False,
-    root: Root = Path(),
-) -> None:
-    """Compare two trials: shared seeds, knobs, bytes, time. Example: python -m experiments compare 3 12"""
-    ledger = open_ledger(root, name)
-    tier, rows = profile_of(ledger).tier, (ledger.row(first), ledger.row(second))
-    values = [
-        {
-            measurement.measured.seed: measurement.measured.val_bpb
-            for measurement in ledger.measurement_rows(row.number)
-            if measurement.tier == tier.name
-        }
-        for row in rows
-    ]
-    shared = [values[1][seed] - values[0][seed] for seed in values[0] if seed in values[1]]
-    noise = noise_floor(ledger, tier)
-    knobs = [json.loads(row.knobs or "{}") for row in rows]
-    changed = {knob: [side.get(knob) for side in knobs] for knob in sorted({*knobs[0], *knobs[1]})}
-    changed = {knob: sides for knob, sides in changed.items() if sides[0] != sides[1]}
-    names = ("state", "val_bpb", "artifact_bytes", "train_seconds", "score_seconds", "net_code_lines")
-    facts = {fact: [getattr(row, fact) for row in rows] for fact in names}
-    if as_json:
-        print(json.dumps({"trials": [first, second], **facts, "paired_differences_bpb": shared, "knobs": changed}))
-        return
-    console = screen()
-    for label, sides in [("trial", [f"{row.number:04d} {one_line(row.title, 40)}" for row in rows]), *facts.items()]:
-        shown = [f"{side:,.4f}" if isinstance(side, float) else str("-" if side is None else side) for side in sides]
-        console.print(Text(f"{label:>16}  {shown[0]:<44}  {shown[1]}"), soft_wrap=True)
-    for knob, sides in changed.items():
-        console.print(
-            Text(f"{one_line(knob, 30):>16}  {one_line(str(sides[0]), 40):<44}  {one_line(str(sides[1]), 40)}")
-        )
-    if shared:
-        p_value = noise.p_value(fmean(shared), len(shared))
-        difference = f"{second:04d} against {first:04d}: {fmean(shared):+.4f} bpb on {len(shared)} shared seeds"
-        console.print(Text(f"{difference} (one-sided p {p_value:.3f}, noise {noise.difference_sd:.4f} a pair)", "bold"))
-    else:
-        console.print(
-            Text("no seed was measured on both trials: their values are not comparable at the noise floor", "yellow")
-        )
+def verdicts() -> None:
+    """Explain every state that a trial can be in. Example: python -m experiments verdicts"""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    shown.add_column("state", no_wrap=True)
+    shown.add_column("meaning")
+    for state in State:
+        shown.add_row(Text(state.value, STYLES.get(state, "")), Text(state.meaning))
+    screen().print(shown)
 
 
 def export(

@@ -11,7 +11,7 @@ from common.errors import CaddieError
 from common.text import one_line
 from experiments.cli.console import screen
 from experiments.cli.options import Level, Root
-from experiments.tiers import PROFILES
+from experiments.run.machine import corpus_folder, named
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,9 +45,8 @@ def toggles(
     from preflight.source.tree import read_folder
 
     console = screen()
-    if profile not in PROFILES:
-        raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
-    corpus, target = Corpus.open(root / "shards" / PROFILES[profile].corpus), PROFILES[profile].tier.target
+    machine = named(profile)
+    corpus, target = Corpus.open(corpus_folder(root, machine)), machine.tier.target
     with tempfile.TemporaryDirectory() as scratch:
         program = Path(scratch) / bundle.NAME
         program.write_bytes(bundle.build(read_folder(root)))

@@ -11,12 +11,14 @@ from pathlib import Path
 from common.errors import CaddieError
 from common.text import one_line
 from data.corpus import Corpus, Manifest
+from data.fineweb import VARIANTS
 from experiments import credentials
 from experiments.doctor import messages_api
 from experiments.doctor.repository import repository, stop_file
 from experiments.doctor.result import BAD, GOOD, NOTE, CheckResult, pass_or_fail
 from experiments.ledger import filesystem
 from experiments.proposal.options import PROPOSERS
+from experiments.run.machine import corpus_folder
 from experiments.run.request import RunRequest
 from experiments.tiers import MEASUREMENTS_PER_TRIAL
 from preflight.candidate import probe
@@ -73,7 +75,16 @@ def gpus(request: RunRequest) -> Iterator[CheckResult]:
     if not expected:
         yield CheckResult("GPUs", GOOD, actual, "none")
         return
-    yield pass_or_fail("GPUs", len(devices) >= expected, actual, str(expected), "nvidia-smi; or --profile pocket")
+    kind = request.machine.table.gpu if request.machine.table else ""
+    fitting = [gpu for gpu in devices if kind.lower() in gpu.name.lower()]
+    needed = f"{expected}" + (f" × {kind}" if kind else "")
+    if request.elsewhere:
+        yield CheckResult("GPUs", NOTE, actual, f"{needed}, on the machine of the run")
+        return
+    if len(devices) >= expected > len(fitting):
+        yield CheckResult("GPUs", NOTE, actual, f"{needed}: the profile's times and prices are for those")
+        return
+    yield pass_or_fail("GPUs", len(devices) >= expected, actual, needed, "nvidia-smi; or --profile pocket")
 
 
 def sandbox(request: RunRequest) -> Iterator[CheckResult]:
@@ -98,6 +109,9 @@ def sandbox(request: RunRequest) -> Iterator[CheckResult]:
 def ranks(request: RunRequest) -> Iterator[CheckResult]:
     """Try what training needs inside the sandbox: torch, a sum over every rank, attention, Triton."""
     target = request.machine.tier.target
+    if request.elsewhere and len(probe.gpus()) < request.machine.gpus:
+        yield CheckResult("ranks", NOTE, "not tried without GPUs", f"a sum over {target.ranks} rank(s) in the sandbox")
+        return
     level = request.level or isolation.available_levels()[0]
     facts = probe.probe(request.root.resolve() / "trials" / request.run / "doctor", target, level)
     if facts.problem:
@@ -120,9 +134,11 @@ def ranks(request: RunRequest) -> Iterator[CheckResult]:
 
 def corpus(request: RunRequest) -> Iterator[CheckResult]:
     """Check the shards of the profile's corpus against their manifest."""
-    name = request.machine.corpus
-    folder = request.root / "shards" / name
+    folder = corpus_folder(request.root, request.machine)
+    name = folder.name
     prepare = "python -m data pocket" if name == "pocket" else f"python -m data prepare --variant {name}"
+    if name not in ("pocket", *VARIANTS):
+        prepare = f"python -m data tokenize TEXT --out {folder}"
     try:
         manifest = Corpus.open(folder, verify=True).manifest
     except CaddieError as error:

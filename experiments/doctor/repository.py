@@ -46,11 +46,14 @@ def _run(request: RunRequest, workspace: Workspace) -> CheckResult:
             consistency.require_unused_name(workspace)
             return CheckResult("run", GOOD, f"{request.run}, new", expected)
         ledger = Ledger(path)
-        rows = ledger.rows()
+        rows, moved = ledger.rows(), consistency.base_moved(workspace, ledger)
         ledger.close()
         consistency.require_known_best(workspace, rows)
     except CaddieError as error:
         return _from_error("run", error, expected)
+    if moved:
+        problem, _, fix = moved.partition("; ")
+        return CheckResult("run", NOTE, problem, "the base/ that it began with, unless you want another", fix)
     return CheckResult("run", GOOD, f"{request.run}, resumes after {len(rows)} rows", expected)
 
 

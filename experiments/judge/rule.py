@@ -94,6 +94,14 @@ class Rule:
             return self.detectable(noise) * net_lines / self.lines_per_effect
         return -max(self.detectable(noise) * min(-net_lines / self.lines_per_margin, 1.0) - spent, 0.0)
 
+    def passes(
+        self, differences: Sequence[float], chance: float, noise: Noise, handicap: float, simplifies: bool
+    ) -> bool:
+        """Return True if a p-value is below `chance`; all-zero differences are no luck and need no allowance."""
+        if not any(differences):
+            return chance > 0.5 or (simplifies and self.lines_per_effect < inf)
+        return noise.p_value(fmean(differences) + handicap, len(differences)) < chance
+
     def step(
         self, evidence: "Evidence", noise: Noise, handicap: float, seeds_left: bool, simplifies: bool = False
     ) -> Step:
@@ -109,10 +117,7 @@ class Rule:
         search, fresh = evidence.search, evidence.fresh
 
         def better(differences: Sequence[float], chance: float) -> bool:
-            """True if the p-value is below `chance`; all-zero differences are no luck and need no allowance."""
-            if not any(differences):
-                return chance > 0.5 or (simplifies and self.lines_per_effect < inf)
-            return noise.p_value(fmean(differences) + handicap, len(differences)) < chance
+            return self.passes(differences, chance, noise, handicap, simplifies)
 
         if len(search) < self.least and seeds_left:
             return Step.SEARCH

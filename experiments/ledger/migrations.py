@@ -201,6 +201,34 @@ def m009_promotion_attempts(connection: sqlite3.Connection) -> None:
     attempts_from_facts(connection)
 
 
+@migration
+def m010_requests(connection: sqlite3.Connection) -> None:
+    connection.execute(
+        """CREATE TABLE requests (
+            number INTEGER PRIMARY KEY,
+            action TEXT NOT NULL,
+            trial INTEGER REFERENCES trials (number),
+            argument TEXT NOT NULL,
+            asked_at TEXT NOT NULL,
+            outcome TEXT NOT NULL DEFAULT '',
+            done_at TEXT
+        )"""
+    )
+    connection.execute(
+        """CREATE TABLE verdicts (
+            trial INTEGER NOT NULL REFERENCES trials (number),
+            state TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            val_bpb REAL,
+            delta_bpb REAL,
+            taken_at TEXT NOT NULL
+        )"""
+    )
+    connection.execute(
+        "CREATE TABLE remarks (trial INTEGER NOT NULL REFERENCES trials (number), text TEXT NOT NULL, made_at TEXT)"
+    )
+
+
 def attempts_from_facts(connection: sqlite3.Connection) -> None:
     """Move the state of promotions out of the facts `record_N…` that earlier versions kept it in."""
     facts = dict(connection.execute("SELECT name, value FROM facts WHERE name LIKE 'record\\_%' ESCAPE '\\'"))

@@ -11,6 +11,7 @@ import sqlite3
 from pathlib import Path
 
 from common.errors import CaddieError, LedgerError, WorkspaceError
+from common.profiles import ProfileTable
 from common.text import one_line
 from experiments.ledger.migrations import attempts_from_facts
 from experiments.ledger.store import Ledger, contains_run
@@ -19,9 +20,22 @@ from experiments.repo.run_name import checked_name
 from experiments.repo.workspace import Workspace
 from preflight.source import bundle
 
-FACTS = ("profile", "lessons", "lessons_at")
+FACTS = ("profile", "profile_table", "head_base", "lessons", "lessons_at", "options")
+# Options that stay here: whoever restores a run must not start a program, or loosen the sandbox, without asking for it.
+LOCAL_OPTIONS = frozenset({"command", "show", "pass", "script", "level", "unsafe", "push"})
 CALLS = "calls.json"  # requests to the model and their cost
-TABLES = ("trials", "measurements", "stages", "rescores", "ablations", "promotions", "disowned", "promotion_attempts")
+TABLES = (
+    "trials",
+    "measurements",
+    "stages",
+    "rescores",
+    "ablations",
+    "promotions",
+    "disowned",
+    "promotion_attempts",
+    "verdicts",
+    "remarks",
+)
 # A re-measurement in progress belongs to a trial that may be lost; its number would then be used again.
 FINISHED = " AND (fresh_for IS NULL OR fresh_for IN (SELECT number FROM trials WHERE settled_at IS NOT NULL))"
 
@@ -33,7 +47,10 @@ def ref(run: str) -> str:
 
 def update(workspace: Workspace, ledger: Ledger) -> bool:
     """Commit the trials that were settled since the last update; return True if there were any changes."""
-    files = {"facts.json": _text({name: ledger.fact(name) for name in FACTS})}
+    facts = {name: ledger.fact(name) for name in FACTS}
+    options = json.loads(facts["options"] or "{}")
+    facts["options"] = json.dumps({name: options[name] for name in sorted(options.keys() - LOCAL_OPTIONS)})
+    files = {"facts.json": _text(facts)}
     files[CALLS] = _text(_rows(ledger, "calls", "settled_at IS NOT NULL", ()))
     files |= {
         f"trials/{row.number:04d}.json": _text(export(ledger, row.number)) for row in ledger.rows() if row.settled_at
@@ -73,6 +90,10 @@ def restore(root: Path, run: str, remote: str) -> int:
     ledger = Ledger(partial)
     try:
         for name, value in json.loads(contents.pop("facts.json")).items():
+            if name == "options":  # of a mirror that another version, or someone else, wrote
+                value = json.dumps({key: each for key, each in json.loads(value).items() if key not in LOCAL_OPTIONS})
+            if name == "profile_table" and value is not None:
+                value = json.dumps(_portable(json.loads(value)))
             if value is not None:
                 ledger.set_fact(name, value)
         with ledger.connection:
@@ -98,6 +119,13 @@ def restore(root: Path, run: str, remote: str) -> int:
             (folder / name).replace(folder / f"{name}.lost")
     partial.replace(folder / "ledger.sqlite")  # only now does the run exist
     return len(rows)
+
+
+def _portable(table: dict[str, object]) -> dict[str, object]:
+    """Return a profile of a mirror, with its corpus in shards/: a path means nothing on another machine."""
+    portable = {**table, "corpus": Path(str(table.get("corpus", "pocket"))).name}
+    ProfileTable.from_plain(str(table.get("name", "")), portable)  # raises CaddieError for what is no profile
+    return portable
 
 
 def export(ledger: Ledger, number: int) -> dict[str, list[dict[str, object]]]:

@@ -54,7 +54,9 @@ class Row:
     @property
     def has_value(self) -> bool:
         """True if the value counts; a trial that a limit ended may have a value that is only shown."""
-        return self.val_bpb is not None and (self.state.judged or self.state is State.BASELINE)
+        return self.val_bpb is not None and (
+            self.state.judged or self.state.decided_by_person or self.state is State.BASELINE
+        )
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,22 @@ from typing import Any
 
 from common.errors import LedgerError
 from common.state import State
-from experiments.ledger import disowned, filesystem
+from experiments.ledger import filesystem
+from experiments.ledger.amendments import Amendments
 from experiments.ledger.measurement import Measurement
 from experiments.ledger.migrations import migrate
 from experiments.ledger.notes import Notes, now
+from experiments.ledger.requests import Requests
 from experiments.ledger.rows import COLUMNS, MeasurementRow, Row, class_name
 from preflight.scoring.honesty import Honesty
 
+# A condition on trials: verdicts that moved the incumbent to a trial, the judge's own or a later one.
+WAS_INCUMBENT = (
+    "state IN ('kept', 'baseline') OR number IN (SELECT trial FROM verdicts WHERE state IN ('kept', 'kept (person)'))"
+)
 
-class Ledger(Notes):
+
+class Ledger(Notes, Requests):
     """A run's SQLite database; every write is one transaction.
 
     Args:
@@ -160,14 +167,14 @@ class Ledger(Notes):
         return rows[0]
 
     def with_commit(self, commit: str) -> Row | None:
-        """Return the kept trial or baseline that a commit belongs to, even if it has been disowned since."""
-        rows = self._rows("WHERE commit_id = ? AND state IN ('kept', 'baseline')", (commit,))
+        """Return the trial that a commit made the incumbent, or the baseline, even if it is kept no longer."""
+        rows = self._rows(f"WHERE commit_id = ? AND ({WAS_INCUMBENT})", (commit,))
         return rows[0] if rows else None
 
     def incumbent(self) -> Row | None:
-        """Return the newest kept trial that has not been disowned, or the baseline."""
-        rows = self._rows("WHERE state IN ('kept', 'baseline') ORDER BY number DESC")
-        return next((row for row in rows if row.state in (State.KEPT, State.BASELINE)), None)
+        """Return the newest trial that is kept, or the baseline."""
+        rows = self._rows(f"WHERE {WAS_INCUMBENT} ORDER BY number DESC")
+        return next((row for row in rows if row.state.is_kept), None)
 
     def baseline(self) -> Row | None:
         """Return the trial that the run starts from."""
@@ -175,7 +182,7 @@ class Ledger(Notes):
         return rows[0] if rows else None
 
     def disown(self, number: int, found_by: int, reason: str) -> None:
-        """Record that a kept trial turned out to be dishonest: its row reads so from now on (ledger/disowned.py)."""
+        """Record that a kept trial turned out to be dishonest: its row reads so from now on (ledger/amendments.py)."""
         with self.connection:
             self.connection.execute("INSERT INTO disowned VALUES (?, ?, ?, ?)", (number, found_by, reason, now()))
 
@@ -185,10 +192,8 @@ class Ledger(Notes):
 
     def _rows(self, where: str, values: Iterable[object] = ()) -> list[Row]:
         records = self.connection.execute(f"SELECT {', '.join(COLUMNS)} FROM trials {where}", tuple(values))
-        disownments = disowned.read(self.connection)
-        rows = [dict(zip(COLUMNS, record, strict=True)) for record in records]
-        if disownments:
-            rows = [disowned.with_disownment(row, disownments) for row in rows]
+        amendments = Amendments.read(self.connection)
+        rows = [amendments.apply(dict(zip(COLUMNS, record, strict=True))) for record in records]
         for row in rows:
             row["state"], row["trials_can_read_text"] = State(row["state"]), bool(row["trials_can_read_text"])
             row["kind"] = class_name(row["kind"])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common.errors import CaddieError
 from experiments.ledger.store import Ledger
+from experiments.proposal.parts import PERSON, by_of
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 MAX_STARTS = 20  # without a settled trial between them: about an hour of pauses
@@ -19,22 +20,32 @@ class Session:
 
     name: str
     first: int  # number of the first trial that counts
+    finished: bool = True  # everything that was ordered is done; in older formats nothing says otherwise
     starts: int = 0  # of the controller since the last progress
     worked_seconds: float = 0.0  # until the last save
     boot: str = ""  # id of the boot during which it was saved
     saved_at: float = 0.0  # seconds since that boot, sleep included: a clock that cannot be set
 
     @classmethod
-    def begin(cls, ledger: Ledger, name: str) -> "Session":
+    def begin(cls, ledger: Ledger, name: str, resume: bool = False) -> "Session":
         """Start a session, or continue the one of the same name that a crashed controller left.
+
+        Args:
+            ledger: The run's ledger.
+            name: One call of loop.sh.
+            resume: Continue the last session if it was interrupted, whatever its name.
 
         Raises:
             CaddieError: The controller was started MAX_STARTS times and no trial settled.
         """
         saved = ledger.fact("session")
         session = cls(**json.loads(saved)) if saved and '"boot"' in saved else None  # older formats start afresh
-        if session is None or not name or session.name != name:
+        if session and resume and not session.finished and session.name != (name or None):
+            session.name, session.starts = name, 0
+            session.saved_at = seconds_since_boot()  # the pause in between is no work
+        elif session is None or not name or session.name != name:
             session = cls(name, max((row.number + 1 for row in ledger.rows()), default=0))
+        session.finished = False
         if session.boot != boot_id():  # the time that the machine was off does not count as work
             session.boot, session.saved_at = boot_id(), seconds_since_boot()
         session.starts += 1
@@ -54,10 +65,17 @@ class Session:
         return (self.worked_seconds + seconds_since_boot() - self.saved_at) / 3600
 
     def settled(self, ledger: Ledger) -> int:
-        """Count the trials that this session has used up; infrastructure failures, stops and bad diffs do not count."""
-        return sum(
-            row.number >= self.first and row.state.finished and row.state.counts_as_trial for row in ledger.rows()
-        )
+        """Count the trials that this session has used up.
+
+        Infrastructure failures, stops, bad diffs and what a person asked for on the way do not count.
+        """
+        rows = [row for row in ledger.rows() if row.number >= self.first]
+        return sum(row.state.finished and row.state.counts_as_trial and by_of(row.proposal) != PERSON for row in rows)
+
+    def finish(self, ledger: Ledger) -> None:
+        """Record that everything that was ordered is done."""
+        self.finished = True
+        self.save(ledger)
 
     def record_progress(self, ledger: Ledger) -> None:
         """Reset the count of starts: a trial has settled or the baseline has another seed, so the crashes are over."""
@@ -67,6 +85,18 @@ class Session:
     def save(self, ledger: Ledger) -> None:
         self.worked_seconds, self.saved_at = self.hours * 3600, seconds_since_boot()
         ledger.set_fact("session", json.dumps(asdict(self)))
+
+
+def left(ledger: Ledger, trials: int, hours: float) -> str:
+    """Return in words what an interrupted session still has to do; empty if it is finished."""
+    saved = ledger.fact("session")
+    session = Session(**json.loads(saved)) if saved else None
+    if session is None or session.finished:
+        return ""
+    return (
+        f"{max(trials - session.settled(ledger), 0)} of {trials} trials and "
+        f"{max(hours - session.worked_seconds / 3600, 0):.1f} of {hours:g} hours are left"
+    )
 
 
 def seconds_since_boot() -> float:

@@ -8,10 +8,10 @@ from common.text import one_line, quoted
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
 from experiments.promotion.golden import FOLDER as GOLDEN
-from experiments.promotion.golden import bundled, format_losses
+from experiments.promotion.golden import bundled, format_losses, moved, parse_losses
 from experiments.promotion.promotion import lineage
 from experiments.repo.checkout import Checkout
-from experiments.run.layout import profile_of
+from experiments.run.machine import profile_of
 from preflight.sandbox.isolation.levels import available_levels
 from preflight.source.tree import Tree
 
@@ -34,7 +34,7 @@ def finalize(workspace: Checkout, ledger: Ledger, onto: str, branch: str) -> lis
         CaddieError: The run kept nothing, a change does not apply, or `onto` has them all.
     """
     best = ledger.incumbent()
-    if best is None or best.state is not State.KEPT:
+    if best is None or best.state is State.BASELINE:
         raise CaddieError(f"run {workspace.run} has kept nothing: there is no change to put on a branch")
     commit, committed = workspace.commit_of(onto), []
     for row in lineage(ledger, best)[1:]:
@@ -75,7 +75,7 @@ def adopt(workspace: Checkout, ledger: Ledger, number: int) -> tuple[str, str]:
         WorkspaceError: The change does not apply.
     """
     root, row = workspace.root, ledger.row(number)
-    if row.state is not State.KEPT:
+    if not row.state.is_kept or row.state is State.BASELINE:
         raise CaddieError(f"trial {number} is {row.state}, expected a kept one; `log --kept` lists them")
     for folder in ("base", GOLDEN):
         if not workspace.is_clean(folder):
@@ -120,8 +120,10 @@ def _update_golden(root: Path, tree: Tree, preset: str) -> tuple[list[str], str]
     try:
         with bundled(tree, level) as golden:
             for name in golden.presets(preset, names=[path.stem for path in (root / GOLDEN).glob("*.txt")]):
-                (root / GOLDEN / f"{name}.txt").write_text(format_losses(golden.losses(name)), encoding="utf-8")
-                paths.append(f"{GOLDEN}/{name}.txt")
+                file, losses = root / GOLDEN / f"{name}.txt", golden.losses(name)
+                if not file.exists() or moved(parse_losses(file.read_text(encoding="utf-8")), losses):
+                    file.write_text(format_losses(losses), encoding="utf-8")
+                    paths.append(f"{GOLDEN}/{name}.txt")
     except Refused as refusal:
         raise CaddieError(f"the golden losses could not be updated: {one_line(str(refusal), 300)}") from refusal
     return paths, ""

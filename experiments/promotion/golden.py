@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,6 +33,7 @@ SETTINGS = {"ITERATIONS": str(STEPS), "LOG_EVERY": "1", "BATCH_TOKENS": "512", "
 SMALL = ("pocket", "_pocket")  # suffixes of presets at pocket width
 LIMITS = Limits(wall_seconds=600, cpu_seconds=600)
 LOG_BYTES = 1 << 16
+ROUNDING_NATS = 1e-4  # between two CPUs, for most presets (tests/base/test_presets.py)
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,23 @@ class GoldenProgram:
     def _candidate(self, preset: str) -> Candidate:
         target = LaunchConfig(preset, cap_bytes=1 << 24, environment={"OMP_NUM_THREADS": "1", **SETTINGS})
         return Candidate(self.program, target, self.level)
+
+
+def parse_losses(text: str) -> list[float]:
+    """Return the losses of a golden file, as `format_losses` wrote them; what is no number is NaN."""
+    losses = []
+    for line in text.splitlines():
+        try:
+            losses.append(float(line.split(" ")[1]))
+        except (IndexError, ValueError):
+            losses.append(nan)
+    return losses
+
+
+def moved(before: list[float], after: list[float]) -> bool:
+    """Return True if losses changed by more than another machine's rounding does."""
+    same = len(before) == len(after)
+    return not (same and all(abs(old - new) <= ROUNDING_NATS for old, new in zip(before, after, strict=True)))
 
 
 @contextmanager

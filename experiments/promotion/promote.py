@@ -24,7 +24,7 @@ from experiments.promotion.promotion import Promotion, lineage, record_path
 from experiments.run.run import Run
 from experiments.runner.job import UNLIMITED, Budget
 from experiments.runner.seeds import require_seeds_matter
-from experiments.tiers import POCKET_TRACK, PROFILES, Tier
+from experiments.tiers import POCKET_TRACK, Tier
 from experiments.trial.baseline import cpu_budget, measure_baseline
 from experiments.trial.measure import Entry, loss_files, measure, program_path
 from preflight import checks
@@ -55,7 +55,7 @@ def promote(run: Run, number: int, seeds: int, non_record: bool, say: Callable[[
     Raises:
         CaddieError: The trial is not a record and `non_record` is false, or it was never measured.
     """
-    profile, row = PROFILES[run.profile], run.ledger.row(number)
+    profile, row = run.machine, run.ledger.row(number)
     if profile.record is None:
         raise CaddieError(f"profile {run.profile} has no tier `record`; use another profile")
     tier = profile.record.with_steps(row.steps)

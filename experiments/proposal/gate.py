@@ -8,7 +8,7 @@ from common.errors import ProposalError
 from common.state import ATTEMPTS, State
 from experiments.ledger.rows import Row
 from experiments.proposal import novelty
-from experiments.proposal.parts import MERGE
+from experiments.proposal.parts import MERGE, PERSON
 from experiments.proposal.patch import apply, changed_lines, is_no_op, net_code_lines
 from experiments.proposal.schema import Proposal
 from preflight import checks
@@ -88,6 +88,6 @@ def gates(
     for row in same:
         if row.state.counts_as_attempt:
             raise ProposalError(State.DUPLICATE, f"this tree is {novelty.describe_trial(row)}; expected a new one")
-    if change.proposal.by != MERGE:  # the parts of a merge were tried, but not together
+    if change.proposal.by not in (MERGE, PERSON):  # the parts of a merge were tried, but not together
         novelty.require_novel(change.lines, rows)
     yield "new", f"unlike all of {len(rows)} trials"

@@ -19,6 +19,7 @@ from preflight.source import syntax
 from preflight.source.tree import Tree
 
 MIN_SIMILARITY = 0.8  # Jaccard index of two sets of changed lines
+REFUSED_BEFORE = (State.DISCARDED, State.REVERTED, State.REVERTED_BY_PERSON)
 MIN_LINES = 5  # in a smaller change a single line or number is the idea
 LINE_HASH_DIGITS = 12
 FINGERPRINT_MODULUS = 1 << 160
@@ -84,7 +85,7 @@ def require_novel(changed: frozenset[str], rows: list[Row]) -> None:
     if len(changed) < MIN_LINES:
         return
     for row in rows:
-        if row.change and (row.state in (State.DISCARDED, State.REVERTED) or not row.state.finished):
+        if row.change and (row.state in REFUSED_BEFORE or not row.state.finished):
             earlier = set(json.loads(row.change))
             share = len(changed & earlier) / len(changed | earlier)
             if share >= MIN_SIMILARITY:

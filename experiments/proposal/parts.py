@@ -7,7 +7,7 @@ from common.text import one_line
 
 IDEA_TAG = "[A-Z][0-9]{1,2}"  # of an idea in proposers/llm/prompts/ideas.md
 
-SEARCH, MERGE = "search", "merge"  # values of `by`, besides models and programs
+SEARCH, MERGE, PERSON = "search", "merge", "person"  # values of `by`, besides models and programs
 
 REFUSED = "refused"  # the field that replaces a proposal if there is none: the reason
 

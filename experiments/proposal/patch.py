@@ -7,6 +7,7 @@ from common import limits
 from common.errors import ProposalError
 from common.state import State
 from experiments.proposal import matching
+from experiments.proposal.parts import PERSON
 from experiments.proposal.schema import Edit, Proposal
 from preflight.source import boundary, syntax
 from preflight.source.tree import PLAIN, Source, Tree
@@ -81,7 +82,8 @@ def apply(proposal: Proposal, parent: Tree, say: Callable[[str], None] = lambda 
             raise ProposalError(State.BAD_DIFF, message) from error
         except ProposalError as error:
             raise ProposalError(error.verdict, f"edit {number}: {error}") from error
-    _check_extent(tree, parent)
+    if proposal.by != PERSON:
+        _check_extent(tree, parent)
     return tree
 
 

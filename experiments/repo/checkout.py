@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from common.errors import WorkspaceError
-from experiments.repo.workspace import IDENTITY, NO_REF, PLAIN_PATCH, Workspace
+from experiments.repo.workspace import IDENTITY, NO_REF, Workspace
 
 
 class Checkout(Workspace):
@@ -30,18 +30,10 @@ class Checkout(Workspace):
             WorkspaceError: The change does not apply.
         """
         onto = self.commit_of(onto)
+        tree = self.merge(onto, before, after)
+        if tree == self.tree_of(onto):
+            return onto
         with self._scratch() as scratch:
-            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-            self._git("read-tree", onto, env=index)
-            patch = Path(scratch) / "patch"
-            patch.write_bytes(
-                self._git_bytes("diff-tree", "-r", "--binary", "--full-index", *PLAIN_PATCH, before, after, "base")
-            )
-            if patch.stat().st_size:
-                self._git("apply", "--cached", "--3way", str(patch), env=index)
-            tree = self._git("write-tree", env=index)
-            if tree == self.tree_of(onto):
-                return onto
             message_file = Path(scratch) / "message"
             message_file.write_text(message, encoding="utf-8")
             return self._git("commit-tree", tree, "-p", onto, "-F", str(message_file), env=self._author())

@@ -81,8 +81,16 @@ class Repository:
     def commit_of(self, name: str) -> str:
         return self._git("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}")
 
+    def subject(self, commit: str) -> str:
+        """Return the first line of a commit's message."""
+        return self._git("show", "--no-patch", "--format=%s", "--end-of-options", commit)
+
     def tree_of(self, commit: str) -> str:
         return self._git("rev-parse", "--verify", f"{commit}^{{tree}}")
+
+    def base_of(self, commit: str) -> str:
+        """Return the id of base/ in a commit."""
+        return self._git("rev-parse", "--verify", "--end-of-options", f"{commit}:base")
 
     def resolve(self, ref: str) -> str | None:
         """Return the object that a ref points to; None if there is no such ref."""
@@ -138,11 +146,19 @@ class Repository:
             at = start + int(size) + 1
         return contents
 
-    def _transfer(self, *arguments: str) -> None:
+    def has(self, name: str) -> bool:
+        """Return True if the repository has an object."""
+        try:
+            self._git("cat-file", "-e", name)
+        except WorkspaceError:
+            return False
+        return True
+
+    def _transfer(self, *arguments: str) -> bytes:
         """Run a git command that uses the network: with a timeout, and without ever prompting for a password."""
         ssh = os.environ.get("GIT_SSH_COMMAND", "ssh -oBatchMode=yes")
         environment = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": ssh}
-        self._execute(arguments, ("timeout", "--kill-after=10", str(TRANSFER_SECONDS), "git"), env=environment)
+        return self._execute(arguments, ("timeout", "--kill-after=10", str(TRANSFER_SECONDS), "git"), env=environment)
 
     def _git(self, *arguments: str, **options: object) -> str:
         return self._execute(arguments, ("git",), **options).decode("utf-8", "surrogateescape").strip("\n")

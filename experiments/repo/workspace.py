@@ -4,7 +4,8 @@ The user's working tree, index, branches and hooks are never touched: every tree
 and signing are off for our own commands, and only refs of this run move.
 
     refs/caddie/<run>/0042          the tree of trial 42, kept before anything runs
-    experiments/<run>/0042          its one commit, written when the verdict is known
+    refs/caddie/<run>/trials/0042   its one commit, written when the verdict is known
+    experiments/<run>/0042          the same as a branch, if it was kept; in older runs, of every trial
     experiments/<run>/best          the incumbent
     refs/caddie/<run>/ledger        the ledger's mirror (experiments/ledger/mirror.py), only where a run is pushed
 """
@@ -49,16 +50,23 @@ class Workspace(Repository):
         self.run = run
         self.scratch = root / "trials" / run / scratch
 
-    def trial_branches(self) -> dict[int, str]:
-        """Return the commit of every trial branch of this run, by the trial's number."""
-        prefix = f"refs/heads/experiments/{self.run}/"
-        lines = self._git("for-each-ref", "--format=%(refname:lstrip=4) %(objectname)", prefix).splitlines()
-        pairs = (line.split(" ") for line in lines)
+    def trial_commits(self) -> dict[int, str]:
+        """Return the commit of every settled trial of this run, by the trial's number."""
+        prefixes = (f"refs/heads/experiments/{self.run}/", f"refs/caddie/{self.run}/trials/")
+        lines = self._git("for-each-ref", "--format=%(refname) %(objectname)", *prefixes).splitlines()
+        pairs = ((line.split(" ")[0].rpartition("/")[2], line.split(" ")[1]) for line in lines)
         return {int(name): commit for name, commit in pairs if name.isdecimal()}
 
     def push(self, remote: str) -> None:
-        """Push this run's branches and refs; never forced, so that a second machine with the same run is noticed."""
-        self._transfer("push", "--quiet", "--end-of-options", remote, *self._refspecs())
+        """Push this run's branches and refs; a second machine with the same run is noticed, not overwritten.
+
+        Only `best` may move back, as a revert does, and only from a commit that this repository knows.
+        """
+        best, lease = f"refs/heads/experiments/{self.run}/best", []
+        theirs = self._transfer("ls-remote", "--end-of-options", remote, best).split(b"\t")[0].decode()
+        if theirs and self.has(theirs):
+            lease = [f"--force-with-lease={best}:{theirs}"]
+        self._transfer("push", "--quiet", *lease, "--end-of-options", remote, *self._refspecs())
 
     def fetch(self, remote: str) -> None:
         """Fetch this run's branches and refs from a remote."""
@@ -124,13 +132,22 @@ class Workspace(Repository):
         self._git("update-ref", ref, tree, self.resolve(ref) or NO_REF)
 
     def commit(self, number: int, tree: str, parent: str, message: str) -> str:
-        """Write the one commit of a trial, on its own branch; raises WorkspaceError if there is one already."""
+        """Write the one commit of a trial, under its own ref; raises WorkspaceError if there is one already."""
         with self._scratch() as scratch:
             file = Path(scratch) / "message"
             file.write_text(message, encoding="utf-8")
             commit = self._git("commit-tree", tree, "-p", parent, "-F", str(file), env=IDENTITY)
-        self._git("update-ref", f"refs/heads/experiments/{self.run}/{number:04d}", commit, NO_REF)
+        self._git("update-ref", f"refs/caddie/{self.run}/trials/{number:04d}", commit, NO_REF)
         return commit
+
+    def show_branch(self, number: int) -> str:
+        """Give a settled trial a branch, if it has none; returns the branch's name."""
+        branch = f"experiments/{self.run}/{number:04d}"
+        if (commit := self.trial_commits().get(number)) is None:
+            raise WorkspaceError(f"trial {number} of run {self.run} has no commit; `status` lists the trials")
+        if self.resolve(f"refs/heads/{branch}") is None:
+            self._git("update-ref", f"refs/heads/{branch}", commit, NO_REF)
+        return branch
 
     def add_note(self, commit: str, text: str) -> None:
         """Append a git note to a commit, outside history: `git log --notes=caddie` shows it."""
@@ -140,11 +157,11 @@ class Workspace(Repository):
         """Move the incumbent's branch from `before`; raises WorkspaceError if it is no longer there."""
         self._git("update-ref", f"refs/heads/experiments/{self.run}/best", commit, before or NO_REF)
 
-    def drop_branch(self, number: int, parent: str) -> None:
-        """Delete the branch of a trial on `parent` that did not settle; its tree is kept."""
-        ref = f"refs/heads/experiments/{self.run}/{number:04d}"
-        if (commit := self.resolve(ref)) and self._git("rev-parse", "--verify", f"{commit}^") == parent:
-            self._git("update-ref", "-d", ref, commit)
+    def drop_commit(self, number: int, parent: str) -> None:
+        """Delete the refs of a trial on `parent` that did not settle; its tree is kept."""
+        for ref in (f"refs/caddie/{self.run}/trials/{number:04d}", f"refs/heads/experiments/{self.run}/{number:04d}"):
+            if (commit := self.resolve(ref)) and self._git("rev-parse", "--verify", f"{commit}^") == parent:
+                self._git("update-ref", "-d", ref, commit)
 
     def remove_stale_locks(self) -> None:
         """Remove locks and temporary files of this run that a killed git left behind.
@@ -155,12 +172,47 @@ class Workspace(Repository):
             shutil.rmtree(scratch, ignore_errors=True)
         refs = Path(self._git("rev-parse", "--path-format=absolute", "--git-common-dir")) / "refs"
         for folder in (refs / "heads" / "experiments" / self.run, refs / "caddie" / self.run):
-            for lock in folder.glob("*.lock"):
+            for lock in folder.rglob("*.lock"):
                 lock.unlink(missing_ok=True)
 
     def diff(self, before: str, after: str) -> str:
         """Return the change of base/ between two commits."""
         return self._git("diff-tree", "-r", *PLAIN_PATCH, "--end-of-options", before, after, "--", "base")
+
+    def run_refs(self) -> list[str]:
+        """Return every branch and ref of this run."""
+        patterns = (f"refs/heads/experiments/{self.run}/", f"refs/caddie/{self.run}/")
+        return self._git("for-each-ref", "--format=%(refname)", *patterns).split()
+
+    def delete_refs(self, refs: Iterable[str]) -> None:
+        """Delete refs; their commits stay until git collects them."""
+        for ref in refs:
+            self._git("update-ref", "-d", ref)
+
+    def merge(self, onto: str, before: str, after: str) -> str:
+        """Return the tree of `onto` with the change of base/ between two trees; raises WorkspaceError on a conflict."""
+        change = self._git_bytes(
+            "diff-tree", "-r", "--binary", "--full-index", *PLAIN_PATCH, before, after, "--", "base"
+        )
+        return self.patched(onto, change)
+
+    def patched(self, onto: str, patch: bytes) -> str:
+        """Return the tree of `onto` with a patch applied to base/, by its blobs where its lines have moved.
+
+        Raises:
+            WorkspaceError: It does not apply.
+        """
+        with self._scratch() as scratch:
+            index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
+            self._git("read-tree", onto, env=index)
+            (file := Path(scratch) / "patch").write_bytes(patch)
+            if patch.strip():
+                self._git("apply", "--cached", "--3way", "--include=base/*", str(file), env=index)
+            return self._git("write-tree", env=index)
+
+    def merge_base(self, first: str, second: str) -> str:
+        """Return the newest commit that two commits share; raises WorkspaceError if they share none."""
+        return self._git("merge-base", first, second)
 
     def _scratch(self) -> tempfile.TemporaryDirectory[str]:
         """Create a temporary folder inside the run's own, so that a kill leaves nothing elsewhere."""

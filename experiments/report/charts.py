@@ -15,8 +15,8 @@ INK, MUTED, GRID = "#1c2733", "#64748b", "#e5e9ef"
 KEPT, BASELINE, DISCARDED, REVERTED, FAILED, BAND = "#0f8a5f", "#2563eb", "#9aa5b4", "#d97706", "#c2413b", "#0f8a5f22"
 GROUPS = (  # name, states, color, symbol, size
     ("baseline", (State.BASELINE,), BASELINE, "diamond", 11),
-    ("kept", (State.KEPT,), KEPT, "circle", 11),
-    ("reverted", (State.REVERTED,), REVERTED, "circle-open", 9),
+    ("kept", (State.KEPT, State.KEPT_BY_PERSON), KEPT, "circle", 11),
+    ("reverted", (State.REVERTED, State.REVERTED_BY_PERSON), REVERTED, "circle-open", 9),
     ("discarded", (State.DISCARDED,), DISCARDED, "circle", 7),
 )
 Pairs = list[tuple[int, float, float]]  # seed, the trial's bpb, the incumbent's
@@ -70,7 +70,7 @@ def _stairs(trials: list[Trial], paired: bool) -> list[float]:
     """Return the incumbent's value after each trial was judged."""
     values, value = [], float("nan")
     for trial in trials:
-        if trial.row.state in (State.BASELINE, State.KEPT):
+        if trial.row.state.is_kept:
             value = (trial.paired_bpb if paired else trial.row.val_bpb) or value
         values.append(value)
     return values

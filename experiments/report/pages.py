@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 import plotly.graph_objects as go
@@ -17,7 +18,8 @@ from pygments.lexers.diff import DiffLexer
 
 from common.state import State
 from common.text import one_line
-from experiments.analysis import status
+from experiments.analysis import gains, status
+from experiments.analysis.overview import overviews
 from experiments.analysis.pairing import pairs
 from experiments.analysis.status import rerun_command
 from experiments.ledger import mirror, usage
@@ -26,7 +28,9 @@ from experiments.ledger.store import Ledger
 from experiments.repo.workspace import Workspace
 from experiments.report import artifact_bytes, charts
 from experiments.report.summary import RunSummary, Trial, summarize
-from experiments.run.layout import measurement_folder, open_ledger, profile_of
+from experiments.run import progress
+from experiments.run.layout import measurement_folder, open_ledger
+from experiments.run.machine import profile_of
 from experiments.runner.curves import Curve, read_curve
 
 HERE = Path(__file__).parent
@@ -75,6 +79,7 @@ class _Report:
                 self._replace(page, self._render_trial(i, trial))
         self._replace(self.folder / "index.html", self._render_index())
         self._replace(self.folder / "pages.json", json.dumps(now))
+        self._write_runs()
         return self.folder / "index.html"
 
     def _write_assets(self) -> None:
@@ -109,16 +114,32 @@ class _Report:
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)  # a browser sees the old page or the new one
 
+    def _write_runs(self) -> None:
+        """Write an index of all runs next to the runs' folders, with the styles of this run's report."""
+        found = []
+        for each in overviews(self.root):
+            page = f"{each.name}/report/index.html"
+            found.append({**asdict(each), "page": page if (self.root / "trials" / page).exists() else ""})
+        assets = f"{self.summary.run}/report/assets"
+        text = self.environment.get_template("runs.html.j2").render(runs=found, as_of=_as_of(), assets=assets)
+        self._replace(self.root / "trials" / "index.html", text)
+
     def _render_index(self) -> str:
-        summary = self.summary
+        summary, tier = self.summary, self.summary.profile.tier
         return self.environment.get_template("index.html.j2").render(
             summary=summary,
             best=status.latest_incumbent(summary.rows),
+            total=gains.total(self.ledger, tier),
+            gained=gains.total_sentence(self.ledger, tier),
+            gains=gains.gains(self.ledger, tier, summary.rows),
+            why=gains.WHY,
+            as_of=_as_of(),
+            running=progress.current(self.ledger),
             start=next((row for row in summary.rows if row.state is State.BASELINE), None),
             sentence=status.summary_sentence(summary.rows),
             progress=charts.progress(summary),
             time=charts.bars(summary.hours, "hours", "{:.2f} h"),
-            states=sorted({str(trial.row.state) for trial in summary.trials}),
+            states=sorted({trial.row.state for trial in summary.trials}),
             kinds=sorted({trial.row.kind for trial in summary.trials}),
             lessons=_lessons(summary.folder),
             promotions=self.ledger.promotions(),
@@ -151,6 +172,7 @@ class _Report:
             stages=self.ledger.stages(row.number),
             rescores=self.ledger.rescores(row.number),
             ablations=self.ledger.ablations(row.number),
+            remarks=self.ledger.remarks(row.number),
             log=_tail(folder / "train.log") if folder else [],
             rerun=rerun_command(self.summary.run, row.number, seed) if first else "",
             assets="../assets",
@@ -175,6 +197,10 @@ class _Report:
         text = self.workspace.diff(row.parent, row.commit_id)
         safe = "\n".join(one_line(line, 500) for line in text.splitlines())
         return Markup(highlight(safe, DiffLexer(), HtmlFormatter(cssclass="diff")))
+
+
+def _as_of() -> str:
+    return f"{datetime.now(UTC):%Y-%m-%d %H:%M}"
 
 
 def chart(figure: go.Figure) -> Markup:

@@ -118,7 +118,7 @@ def _trials(ledger: Ledger, profile: Profile) -> Iterator[Trial]:
             paired_bpb = row.val_bpb
         minutes = sum(main_stages(ledger, row.number).values()) / 60
         yield Trial(row, by_of(row.proposal), noise.difference_sd, minutes, spent.get(row.number, 0.0), paired_bpb)
-        if row.state in (State.BASELINE, State.KEPT):
+        if row.state.is_kept:
             paired = paired_bpb
 
 
@@ -126,10 +126,10 @@ def _classes(trials: list[Trial], profile: Profile) -> list[ClassSummary]:
     lines = []
     for name in sorted({trial.row.kind for trial in trials} - {"baseline", "none"}):
         members = [trial for trial in trials if trial.row.kind == name]
-        kept = [trial.row for trial in members if trial.row.state is State.KEPT]
+        kept = [trial.row for trial in members if trial.row.state.is_kept and trial.row.state is not State.BASELINE]
         hours = sum(trial.minutes for trial in members) / 60
         dollars = hours * profile.dollars_per_hour + sum(trial.model_dollars for trial in members)
-        gain = -sum(row.delta_bpb or 0.0 for row in kept)
+        gain = -sum(row.delta_bpb or 0.0 for row in kept if row.state is State.KEPT)
         lines.append(ClassSummary(name, len(members), len(kept), gain, hours, dollars))
     return sorted(lines, key=lambda line: -line.gain_bpb)
 
@@ -137,7 +137,7 @@ def _classes(trials: list[Trial], profile: Profile) -> list[ClassSummary]:
 def _generations(trials: list[Trial]) -> list[Generation]:
     """Return the incumbents in order, each with the trials that were written against it."""
     rows = [trial.row for trial in trials if trial.row.state.finished]
-    incumbents = [row for row in rows if row.state in (State.BASELINE, State.KEPT)]
+    incumbents = [row for row in rows if row.state.is_kept]
     return [
         Generation(incumbent, [row for row in rows if row.parent == incumbent.commit_id and row is not incumbent])
         for incumbent in incumbents

@@ -7,7 +7,6 @@ number can be measured again from those.
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.state import State
 from experiments.ledger.store import Ledger
 from experiments.run.layout import measurement_folder
 
@@ -17,7 +16,7 @@ LARGE_FILES = ("weights.bin", "artifact.bin")
 def disposable(folder: Path, ledger: Ledger) -> Iterator[Path]:
     """Yield large files of lost trials, of remeasured incumbents, and of winners that have been promoted."""
     promoted = {number for number, name, _ in ledger.promotions() if "non_record" not in name}
-    winners = [row for row in ledger.rows() if row.state in (State.KEPT, State.BASELINE) and row.number not in promoted]
+    winners = [row for row in ledger.rows() if row.state.is_kept and row.number not in promoted]
     needed = {
         measurement_folder(folder, row.number, measurement)
         for row in winners

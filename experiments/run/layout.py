@@ -3,11 +3,9 @@
 from pathlib import Path
 
 from common.errors import CaddieError
-from common.text import one_line
 from experiments.ledger.rows import MeasurementRow
 from experiments.ledger.store import Ledger
 from experiments.repo.run_name import checked_name
-from experiments.tiers import PROFILES, Profile
 
 WORK = "work"  # below the run: measurements that are running
 PROPOSER_FOLDER = "proposer"  # below the run: what generate_next.py may leave behind
@@ -36,11 +34,3 @@ def open_ledger(root: Path, run: str) -> Ledger:
     if not path.exists():
         raise CaddieError(f"no run {run!r} at {path.parent}; ./loop.sh --run {run} starts one")
     return Ledger(path)
-
-
-def profile_of(ledger: Ledger) -> Profile:
-    """Return the profile that a run was started with; raises CaddieError if this version does not have it."""
-    name = ledger.fact("profile") or ""
-    if name not in PROFILES:
-        raise CaddieError(f"got a run of profile {one_line(name, 60)!r}, expected one of {', '.join(PROFILES)}")
-    return PROFILES[name]

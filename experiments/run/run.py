@@ -18,13 +18,16 @@ from experiments.ledger.rows import MeasurementRow
 from experiments.ledger.store import Ledger
 from experiments.repo import run_name
 from experiments.repo.workspace import Workspace
-from experiments.run import consistency
-from experiments.run.layout import WORK, measurement_folder, open_ledger
+from experiments.run import consistency, progress
+from experiments.run import machine as machines
+from experiments.run.layout import WORK, ledger_path, measurement_folder, open_ledger
 from experiments.runner.job import Runner
 from experiments.runner.local import LocalRunner
-from experiments.tiers import PROFILES, Tier
+from experiments.tiers import Profile, Tier
+from preflight.sandbox.cleanup import remove_tree
 from preflight.sandbox.isolation import residue
 from preflight.sandbox.isolation.levels import available_levels
+from preflight.source import bundle
 
 UNSAFE = "unsafe"  # the fact that a run was started with --unsafe
 
@@ -41,7 +44,8 @@ class Run:
         lock: Held while the run is open, so that each run has one controller.
         workspace: Git, as this run sees it.
         ledger: The run's database.
-        profile: A name in `experiments.tiers.PROFILES`.
+        profile: The name of the profile.
+        machine: The profile, as it was when the run began.
         tier: The tier that decides the search.
         proxy: A cheaper tier that runs first, if the profile has one.
         corpus: The verified corpus of the profile.
@@ -61,6 +65,7 @@ class Run:
     workspace: Workspace
     ledger: Ledger
     profile: str
+    machine: Profile
     tier: Tier
     proxy: Tier | None
     corpus: Corpus
@@ -86,7 +91,7 @@ class Run:
     def begin_trial(self, title: str, kind: str, parent: str, **columns: object) -> int:
         """Write a row for a trial that is about to start; returns its number."""
         return self.ledger.begin(
-            at_least=1 + max(self.workspace.trial_branches(), default=-1),
+            at_least=1 + max(self.workspace.trial_commits(), default=-1),
             title=one_line(title),
             kind=kind,
             parent=parent,
@@ -98,14 +103,16 @@ class Run:
         )
 
     @contextmanager
-    def stage(self, number: int, title: str, name: str) -> Iterator[None]:
-        """Announce and time one stage of a trial."""
-        self.announce(number, title, name)
+    def stage(self, number: int, title: str, name: str, detail: str = "") -> Iterator[None]:
+        """Announce, record and time one stage of a trial; `detail` says more, such as `, seed 2 of 3`."""
+        self.announce(number, title, name + detail)
+        progress.save(self.ledger, number, title, name + detail)
         started = time.monotonic()
         try:
             yield
         finally:
             self.ledger.add_stage(number, name, time.monotonic() - started)
+            progress.clear(self.ledger)
 
 
 def open_run(
@@ -115,22 +122,22 @@ def open_run(
     announce: Callable[[int, str, str], None],
     level: str | None = None,
     unsafe: bool = False,
+    wanted: Profile | None = None,
 ) -> Run:
     """Open a run, or start it if there is none of that name.
 
     Args:
         root: The repository that holds base/.
         run: The name of the run.
-        profile: A name in `experiments.tiers.PROFILES`; a run keeps the one it was started with.
+        profile: A name in profiles.toml; a run keeps the profile that it was started with.
         announce: Called with (trial, title, stage) when a stage starts.
         level: The sandbox level; None for the best that this machine offers.
         unsafe: Allow a GPU run in isolation that leaks more than the goal; a run remembers it.
+        wanted: The profile with another training time or corpus; None as it is in profiles.toml.
 
     Raises:
         CaddieError: The request does not fit the machine or the run; the message says what to do.
     """
-    if profile not in PROFILES:
-        raise CaddieError(f"got profile {profile!r}, expected one of {', '.join(PROFILES)}")
     levels = available_levels()
     level = level or levels[0]
     if level not in levels:
@@ -151,20 +158,64 @@ def open_run(
         stack.callback(ledger.close)
         if (known := ledger.fact("profile") or profile) != profile:
             raise CaddieError(f"run {run} has profile {known}, got {profile}; choose another --run")
-        if PROFILES[profile].gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.bits(level) > residue.GOAL_BITS:
+        begun = ledger.fact("profile") is not None
+        machine = machines.profile_of(ledger) if begun else wanted or machines.named(profile)
+        if machine.gpus and not (unsafe or ledger.fact(UNSAFE)) and residue.bits(level) > residue.GOAL_BITS:
             raise CaddieError(
                 f"sandbox level {level} leaves {residue.describe(level)}; expensive runs need namespaces "
                 "(bubblewrap), or --unsafe, at your own risk"
             )
         if unsafe:
             ledger.set_fact(UNSAFE, "yes")
-        if ledger.fact("profile") is None:
-            workspace.set_best(workspace.head(), workspace.resolve(f"refs/heads/experiments/{run}/best"))
-            ledger.set_fact("profile", profile)
-        corpus = Corpus.open(root / "shards" / PROFILES[profile].corpus, verify=True)
+        corpus = Corpus.open(machines.corpus_folder(root, machine), verify=True)
+        if not begun:
+            announce(0, "the baseline", "set-up")
+            machine = _definite(workspace, machine, corpus, level, folder)
+            begin(workspace, ledger, profile, machine, workspace.head())
         stack.pop_all()  # the run is open until it is closed
-    tier, proxy, runner = PROFILES[profile].tier, PROFILES[profile].proxy, LocalRunner()
-    return Run(run, folder, lock, workspace, ledger, profile, tier, proxy, corpus, runner, level, announce)
+    tiers = (machine.tier, machine.proxy)
+    return Run(run, folder, lock, workspace, ledger, profile, machine, *tiers, corpus, LocalRunner(), level, announce)
+
+
+def _definite(workspace: Workspace, machine: Profile, corpus: Corpus, level: str, folder: Path) -> Profile:
+    """Return the profile of a run that begins at HEAD (experiments/run/machine.py)."""
+    work = folder / WORK / "steps"
+    remove_tree(work)
+    work.mkdir(parents=True)
+    try:
+        program = work / bundle.NAME
+        program.write_bytes(bundle.build(workspace.read(workspace.head())))
+        return machines.definite(machine, corpus, program, level, work)
+    finally:
+        remove_tree(work)
+
+
+def begin(workspace: Workspace, ledger: Ledger, profile: str, machine: Profile, start: str) -> None:
+    """Begin a run at a commit."""
+    workspace.set_best(start, workspace.resolve(f"refs/heads/experiments/{workspace.run}/best"))
+    ledger.set_fact(consistency.HEAD_BASE, workspace.base_of("HEAD"))
+    machines.record(ledger, profile, machine)
+
+
+def begin_at(root: Path, run: str, number: int, new: str) -> None:
+    """Begin the run `new` at a trial of another run, with that run's profile and options.
+
+    Raises:
+        CaddieError: The trial has no commit, or there is a run `new` already.
+    """
+    root = root.resolve()
+    workspace, path = Workspace(root, run_name.checked_name(new)), ledger_path(root, new)
+    if store.contains_run(path):
+        raise CaddieError(f"run {new} exists already; choose another name")
+    consistency.require_unused_name(workspace)
+    with contextlib.closing(open_ledger(root, run)) as old:
+        row, profile = old.row(number), old.fact("profile") or ""
+        if not row.commit_id:
+            raise CaddieError(f"trial {number} of run {run} has no commit; its state is {row.state}")
+        with contextlib.closing(Ledger(path)) as ledger:
+            if options := old.fact("options"):
+                ledger.set_fact("options", options)
+            begin(workspace, ledger, profile, machines.profile_of(old), row.commit_id)
 
 
 def reopen(root: Path, run: str, announce: Callable[[int, str, str], None]) -> Run:

@@ -56,8 +56,8 @@ def measure_baseline(run: Run, progress: Callable[[], None] = lambda: None) -> R
         entry = Entry(number, "the baseline", folder / bundle.NAME, UNLIMITED)
         for tier in [tier for tier in (run.proxy, run.tier) if tier]:
             measured = [row.measured for row in run.ledger.measurement_rows(number) if row.tier == tier.name]
-            for seed in new_seeds(run.tier.rule.seeds - len(measured)):
-                measured.append(measure(run, entry, tier, seed))
+            for seed in new_seeds((seeds := run.tier.rule.seeds) - len(measured)):
+                measured.append(measure(run, entry, tier, seed, count=f"{len(measured) + 1} of {seeds}"))
                 progress()
             require_seeds_matter(measured, loss_files(run, number, tier))
     except Exception as error:

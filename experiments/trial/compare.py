@@ -13,7 +13,7 @@ from experiments.ledger.rows import Row
 from experiments.run.run import Run
 from experiments.runner.job import UNLIMITED
 from experiments.runner.seeds import require_seeds_matter
-from experiments.tiers import PROFILES, Tier
+from experiments.tiers import Tier
 from experiments.trial.incumbent import remeasure
 from experiments.trial.measure import Entry, loss_files, measure
 from preflight.sandbox.start import wipe_shared_state
@@ -65,13 +65,15 @@ def compare(run: Run, entry: Entry, incumbent: Row, tier: Tier) -> Judgment:
         while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), simplifies)) not in FINAL_STEPS:
             if step is Step.SEARCH:
                 seed = seeds[len(search)]
-                search.append(measure(run, entry, tier, seed, full_audit=not rule.fresh and tier is run.tier))
+                full_audit, count = not rule.fresh and tier is run.tier, f"{len(search) + 1} of {len(seeds)}"
+                search.append(measure(run, entry, tier, seed, full_audit=full_audit, count=count))
             else:
                 if not fresh:
                     require_repeatable(run, entry, search[0], tier, noise)
-                reference = remeasure(run, incumbent, tier, entry.number)
+                count = f"{len(fresh) + 1} of {rule.fresh}"
+                reference = remeasure(run, incumbent, tier, entry.number, count=count)
                 incumbent_bpb[reference.seed] = reference.val_bpb
-                fresh.append(measure(run, entry, tier, reference.seed, fresh_for=entry.number))
+                fresh.append(measure(run, entry, tier, reference.seed, fresh_for=entry.number, count=count))
             losses, reference_losses = (loss_files(run, number, tier) for number in (entry.number, incumbent.number))
             require_seeds_matter([*search, *fresh], losses, reference_losses)
     except Refused as refusal:
@@ -99,7 +101,7 @@ def require_repeatable(run: Run, entry: Entry, first: Measurement, tier: Tier, n
     unlimited = replace(entry, budget=UNLIMITED)
     second = measure(run, unlimited, tier, first.seed, stage="confirm", stored_as=lambda _: REPEAT, full_audit=False)
     moved, same = abs(second.val_bpb - first.val_bpb), second.artifact_sha256 == first.artifact_sha256
-    if not same and PROFILES[run.profile].gpus == 0:
+    if not same and run.machine.gpus == 0:
         problem = "got a different artifact from the same seed, expected the same bytes"
     elif not moved <= (limit := tier.systematic_bound_bpb if same else SAME_SEED_SDS * noise.difference_sd):
         problem = f"got a score that moved by {moved:.4f} bpb, expected at most {limit:.4f}"

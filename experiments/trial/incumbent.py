@@ -31,14 +31,22 @@ def refresh(run: Run, incumbent: Row, tier: Tier, count: int) -> None:
 
     Its first number at such a tier won a contest, and is too good to be true.
     """
-    if incumbent.state is State.KEPT:
+    if incumbent.state is not State.BASELINE:
         rows = run.ledger.measurement_rows(incumbent.number)
         have = sum(row.tier == tier.name and row.fresh_for == incumbent.number for row in rows)
         for _ in range(count - have):
             remeasure(run, incumbent, tier, incumbent.number)
 
 
-def remeasure(run: Run, incumbent: Row, tier: Tier, requested_by: int) -> Measurement:
+def remeasure(
+    run: Run,
+    incumbent: Row,
+    tier: Tier,
+    requested_by: int,
+    stage: str = "",
+    count: str = "",
+    data_seed: int | None = None,
+) -> Measurement:
     """Measure the incumbent on a fresh seed, on behalf of trial `requested_by`.
 
     The baseline is the user's own tree and won no contest: it never counts as behind.
@@ -58,7 +66,7 @@ def remeasure(run: Run, incumbent: Row, tier: Tier, requested_by: int) -> Measur
 
         try:
             confirms = tier.rule.fresh > 0  # else this tier keeps nothing, and part of the losses may go unaudited
-            measured = measure(run, entry, tier, seed, fresh_for=requested_by, stored_as=stored_as, full_audit=confirms)
+            measured = measure(run, entry, tier, seed, requested_by, stage, stored_as, confirms, count, data_seed)
         except Refused as refusal:
             failures.append(f"{refusal.verdict}: {refusal}")
             continue
@@ -66,7 +74,7 @@ def remeasure(run: Run, incumbent: Row, tier: Tier, requested_by: int) -> Measur
             return measured
         failures.append(f"{measured.val_bpb - fmean(values):+.4f} bpb")
     details = one_line(f"on {FRESH_TRIES} fresh seeds of {FRESH_TRIES}: {'; '.join(failures)}", 400)
-    if incumbent.state is State.KEPT:
+    if incumbent.state is not State.BASELINE:
         raise IncumbentFailed(f"failed or fell behind the numbers it was kept by {details}")
     raise MachineError(f"the incumbent, trial {incumbent.number}, failed {details}")
 
@@ -77,7 +85,8 @@ def kept_values(run: Run, incumbent: Row, tier: Tier) -> tuple[list[float], Nois
     Later replicates do not move these values: else an incumbent could sink in steps that are each within the noise.
     """
     rows = [row for row in run.ledger.measurement_rows(incumbent.number) if row.tier == tier.name]
-    values = [row.measured.val_bpb for row in rows if row.fresh_for == incumbent.number] if tier.rule.fresh else []
+    won = tier.rule.fresh and incumbent.state is State.KEPT  # a person's keep won no contest either
+    values = [row.measured.val_bpb for row in rows if row.fresh_for == incumbent.number] if won else []
     noise = next(noise for row, noise in noise_by_trial(run.ledger, tier) if row.number == incumbent.number)
     return values, noise
 

@@ -34,6 +34,8 @@ def measure(
     stage: str = "",
     stored_as: Callable[[Measurement], str] | None = None,
     full_audit: bool = True,
+    count: str = "",
+    data_seed: int | None = None,
 ) -> Measurement:
     """Train, pack and score a program with one seed, and record the measurement.
 
@@ -46,16 +48,20 @@ def measure(
         stage: The stage to announce and time; "measure" or "confirm" by default.
         stored_as: Returns the tier to record the measurement under; by default `tier`, where it is evidence.
         full_audit: Audit the losses of all tokens. A measurement that decides no keep may do with a part of them.
+        count: Which of the stage's seeds this is, such as `2 of 3`.
+        data_seed: The data seed; by default that of the other side of the pair (`data_seed_for`).
 
     Raises:
         Refused: The program failed or broke a rule. The message names no seed.
     """
     requested_by = entry.number if fresh_for is None else fresh_for
     work = run.work_folder()
-    with run.stage(requested_by, entry.title, stage or ("measure" if fresh_for is None else "confirm")):
+    detail = f", seed {count}, about {tier.expected_minutes:g} min" if count else ""
+    with run.stage(requested_by, entry.title, stage or ("measure" if fresh_for is None else "confirm"), detail):
         row = run.ledger.row(entry.number)
         reference = reference_losses(run, row, tier, seed)
-        data_seed = data_seed_for(run, entry, tier, seed, fresh_for)
+        if data_seed is None:
+            data_seed = data_seed_for(run, entry, tier, seed, fresh_for)
         paced = tier.with_steps(row.steps)
         job = Job(
             entry.program, paced, run.corpus, seed, entry.budget, work, run.level, full_audit, reference, data_seed

@@ -6,12 +6,11 @@ A rerun decides nothing: it is recorded in the ledger under a tier of its own, a
 from dataclasses import dataclass, replace
 
 from common.errors import CaddieError
+from experiments.analysis.comparison import RERUN
 from experiments.ledger.measurement import Measurement
 from experiments.run.run import Run
 from experiments.trial.baseline import cpu_budget, measure_baseline
 from experiments.trial.measure import Entry, measure, program_path
-
-TIER = "rerun"
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,14 @@ class Rerun:
         return None if self.earlier is None else self.earlier.artifact_sha256 == self.measured.artifact_sha256
 
 
-def rerun(run: Run, number: int, seed: int | None) -> Rerun:
+def rerun(run: Run, number: int, seed: int | None, data_seed: int | None = None) -> Rerun:
     """Measure a trial's bundle with a seed, by default the first one that it was measured with.
+
+    Args:
+        run: The run.
+        number: The trial.
+        seed: The training seed.
+        data_seed: The data seed; by default the one that this run used with the training seed, else a new one.
 
     Raises:
         CaddieError: The trial was never measured.
@@ -40,8 +45,8 @@ def rerun(run: Run, number: int, seed: int | None) -> Rerun:
     rows = [stored for stored in run.ledger.measurement_rows(number) if stored.tier == run.tier.name]
     earlier = {stored.measured.seed: stored.measured for stored in rows}
     chosen = next(iter(earlier)) if seed is None else seed
-    tier = replace(run.tier, name=TIER)
+    tier = replace(run.tier, name=RERUN)
     entry = Entry(number, row.title, program_path(run, row), cpu_budget(run, measure_baseline(run)))
-    measured = measure(run, entry, tier, chosen, stage=TIER)
+    measured = measure(run, entry, tier, chosen, stage=RERUN, data_seed=data_seed)
     run.workspace.add_note(row.commit_id, f"rerun: seed {chosen}, {measured.val_bpb:.6f} bpb")
     return Rerun(measured, earlier.get(chosen))

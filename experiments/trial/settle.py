@@ -74,8 +74,10 @@ def _settle(
         message = commit_message(row, state, tree, {**values, **hidden}, seeds)
         values["commit_id"] = run.workspace.commit(number, tree, row.parent, message)
     # The branch moves before the row ends: after a crash between the two, `recover` trusts the row and moves it back.
-    if state in (State.KEPT, State.BASELINE):
+    if state.is_kept:
         run.workspace.set_best(str(values["commit_id"]), row.parent)
+        if state is not State.BASELINE:
+            run.workspace.show_branch(number)
     run.ledger.settle(number, state, **values)
     run.ledger.add_stage(number, "settle", time.monotonic() - started)
     return run.ledger.row(number)
@@ -114,7 +116,7 @@ def mark_lost(run: Run, number: int, state: State, why: str) -> None:
         row = run.ledger.row(number)
         if not row.state.finished:
             run.ledger.settle(number, state, detail=one_line(without_long_numbers(why), 1000))
-            run.workspace.drop_branch(number, row.parent)
+            run.workspace.drop_commit(number, row.parent)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Run one trial: a proposal becomes a tree, passes preflight, is measured, judged, committed and settled."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from common.text import one_line
 from experiments.analysis.pairing import reference_seeds
 from experiments.ledger.rows import Row
 from experiments.proposal.gate import Change, gates
-from experiments.proposal.parts import REFUSED, part_of, title_of
+from experiments.proposal.parts import PERSON, REFUSED, by_of, part_of, title_of
 from experiments.proposal.schema import TEXT_BYTES, Proposal
 from experiments.run.run import Run
 from experiments.runner.job import Budget
@@ -28,7 +29,9 @@ from preflight.source.tree import Tree
 KNOB_FILES = {"base/config.py", "base/presets.py"}
 
 
-def run_trial(run: Run, text: str, budget: Budget, on_start: Callable[[], None] = lambda: None) -> Row:
+def run_trial(
+    run: Run, text: str, budget: Budget, on_start: Callable[[], None] = lambda: None, by_person: bool = False
+) -> Row:
     """Try one proposal and return its settled row.
 
     Args:
@@ -36,6 +39,7 @@ def run_trial(run: Run, text: str, budget: Budget, on_start: Callable[[], None] 
         text: The proposal as its proposer wrote it; invalid text is settled as `bad_diff`.
         budget: CPU seconds of each phase.
         on_start: Called once the ledger knows what is being tried, so that the next proposer process can see it.
+        by_person: The text comes from the run's queue of requests, so its change may be as large as it needs to be.
 
     Raises:
         CaddieError: The machine failed. The trial is settled as `infra` first.
@@ -45,12 +49,13 @@ def run_trial(run: Run, text: str, budget: Budget, on_start: Callable[[], None] 
     assert baseline is not None
     parent = run.workspace.best()
     try:
-        proposal = Proposal.parse(text)
+        proposal = Proposal.parse(text if by_person else _not_by_person(text))
         columns = {"hypothesis": one_line(proposal.hypothesis, 2000), "proposal": proposal.to_json()}
         number = run.begin_trial(
             proposal.title, proposal.kind, parent, expected_delta_bpb=proposal.expected_delta_bpb, **columns
         )
     except ProposalError as error:
+        text = text if by_person else _not_by_person(text)
         number = run.begin_trial(title_of(text), "none", parent, hypothesis="", proposal=one_line(text, TEXT_BYTES))
         return settle(run, number, None, error.verdict, detail=str(part_of(text, REFUSED) or error))
     title = one_line(proposal.title)
@@ -83,6 +88,14 @@ def run_trial(run: Run, text: str, budget: Budget, on_start: Callable[[], None] 
     except BaseException as error:
         mark_lost(run, number, State.INFRA, str(error) or type(error).__name__)
         raise
+
+
+def _not_by_person(text: str) -> str:
+    """Return a proposer's text; one that claims to be a person's is replaced, so that no row can pass for one."""
+    if by_of(text) != PERSON:
+        return text
+    reason = f"by: got {PERSON}, which only `experiments try` and `queue` may claim"
+    return json.dumps({"title": title_of(text), REFUSED: reason})
 
 
 def _preflight(run: Run, number: int, title: str, sources: Tree, incumbent: Row, parent: str) -> Path:

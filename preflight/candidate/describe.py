@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from common import limits
 from common.errors import CaddieError, Refused
+from common.profiles import RESERVED_PREFIXES
 from common.state import State
 from common.text import one_line
 from preflight.candidate.candidate import Candidate, raise_for_outcome
@@ -17,11 +18,6 @@ from preflight.candidate.launch import LaunchConfig
 from preflight.sandbox.cleanup import remove_tree
 from preflight.sandbox.job import Limits
 from preflight.sandbox.start import run
-
-# Variables that the sandbox, the linker or the interpreter reads before base does.
-RESERVED_PREFIXES = (
-    *("PATH", "HOME", "USER", "LANG", "LC_", "LD_", "TMP", "XDG_", "PYTHON", "GLIBC", "MALLOC", "TORCH", "CUDA"),
-)
 
 LIMITS = Limits(wall_seconds=60, cpu_seconds=60)
 MAX_ITEMS = 256  # presets, techniques, knobs of a technique, parameter counts

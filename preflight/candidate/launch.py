@@ -1,14 +1,14 @@
-"""Launch configurations by profile: preset, byte cap, resources, and the environment that overrides the preset.
-
-The thread count is part of a result, because it fixes the order of floating-point sums. One thread is also the fastest
-way to run the pocket model on a shared machine (dev/benchmarks/pocket.md), and the most repeatable in CPU seconds.
-"""
+"""Launch configurations: preset, byte cap, resources, and the environment that overrides the preset, by profile."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from common.limits import ARTIFACT_BYTES, TRAIN_SECONDS
+from common.profiles import ProfileTable
 from preflight.sandbox.job import Limits
+
+GIB = 1 << 30
+# Keep freed memory in the process: returning it and faulting it in again costs a fifth of a pocket step.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864"}
 
 
 @dataclass(frozen=True)
@@ -35,41 +35,35 @@ class LaunchConfig:
         return replace(limits, **{name: getattr(self, name) for name in names})
 
 
-# Keep freed memory in the process: returning it and faulting it in again costs a fifth of a pocket step.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864"}
+def launch_config(table: ProfileTable) -> LaunchConfig:
+    """Return the launch configuration of a profile.
 
-POCKET = LaunchConfig(
-    preset="pocket",
-    cap_bytes=256_000,  # the baseline needs about 190,000: room for ideas, none for a model twice as wide
-    environment={
-        "OMP_NUM_THREADS": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",
-        **MALLOC,
-        "ITERATIONS": "300",
-        "BATCH_TOKENS": "2048",
-        "SEQUENCE_LENGTH": "128",
-        "MAX_WALLCLOCK_SECONDS": "0",
-    },
-)
-ONE_H100 = LaunchConfig(
-    preset="baseline",
-    cap_bytes=ARTIFACT_BYTES,
-    environment={"ITERATIONS": "1000", "BATCH_TOKENS": "524288", "MAX_WALLCLOCK_SECONDS": "0", "COMPILE": "1"},
-    memory_bytes=48 << 30,
-    temporary_bytes=8 << 30,
-    processes=256,  # torch.compile forks its compilers
-    threads=8_192,
-)
-EIGHT_H100 = LaunchConfig(
-    preset="challenge",
-    cap_bytes=ARTIFACT_BYTES,
-    ranks=8,
-    environment={"MAX_WALLCLOCK_SECONDS": f"{TRAIN_SECONDS:g}", "COMPILE": "1"},
-    memory_bytes=256 << 30,
-    temporary_bytes=32 << 30,
-    processes=1_024,
-    threads=32_768,
-)
-LAUNCH_CONFIGS = {"pocket": POCKET, "h100": ONE_H100, "8xh100": EIGHT_H100}
+    The number of CPU threads is part of a result, because it fixes the order of floating-point sums. One thread is also
+    the fastest way to run the pocket model on a shared machine (dev/benchmarks/pocket.md), and the most repeatable.
+    """
+    knobs = {
+        "VOCAB_SIZE": table.vocab_size,
+        "ITERATIONS": table.steps,
+        "BATCH_TOKENS": table.batch_tokens,
+        "SEQUENCE_LENGTH": table.sequence_length,
+        # Only a GPU's run ends by the clock: on a CPU, equal seeds must give equal results.
+        "MAX_WALLCLOCK_SECONDS": f"{60 * table.minutes:g}" if table.gpus and table.minutes else "0",
+    }
+    machine = {"COMPILE": "1"} if table.gpus else {"OMP_NUM_THREADS": str(table.threads), **CPU}
+    environment = {**machine, **{name: str(value) for name, value in knobs.items() if value is not None}}
+    # GiB of memory and of temporary files, processes (torch.compile forks its compilers), threads
+    memory_gib, temporary_gib, processes, threads = ROOM[min(table.gpus, 2)]
+    return LaunchConfig(
+        preset=table.preset,
+        cap_bytes=table.artifact_bytes,
+        ranks=max(table.gpus, 1),
+        environment={**environment, **table.settings},
+        memory_bytes=int((table.memory_gib or memory_gib) * GIB),
+        temporary_bytes=int((table.temporary_gib or temporary_gib) * GIB),
+        processes=processes,
+        threads=threads,
+    )
 
-assert all(target.cap_bytes <= ARTIFACT_BYTES for target in LAUNCH_CONFIGS.values())
+
+ROOM = ((8, 0.25, 64, 1_024), (48, 8, 256, 8_192), (256, 32, 1_024, 32_768))  # without a GPU, with one, with several
+CPU = {"OMP_WAIT_POLICY": "PASSIVE", **MALLOC}

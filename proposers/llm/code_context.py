@@ -8,7 +8,6 @@ import ast
 from collections import Counter
 from dataclasses import dataclass
 
-from common.state import State
 from experiments.ledger.rows import Row
 from experiments.proposal.parts import part_of
 from preflight.source import syntax
@@ -64,7 +63,7 @@ def select(tree: Tree, kind: str, rows: list[Row], room: int) -> Selection:
         rows: The trials so far, of which kept ones determine the order.
         room: Maximum number of characters; files that do not fit are shown by their signatures.
     """
-    kept = Counter(path for row in rows if row.state is State.KEPT for path in paths_of(row))
+    kept = Counter(path for row in rows if row.state.is_kept for path in paths_of(row))
     python = {path: source.content.decode("utf-8", "replace") for path, source in tree.items() if source.content}
 
     def stable(paths: list[str]) -> list[str]:

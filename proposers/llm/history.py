@@ -59,7 +59,7 @@ def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
     rows = [row for row in context.rows if row.state is not State.BASELINE]
     rejected = [row for row in rows if row.state in (State.DISCARDED, State.REVERTED) and row.delta_bpb is not None]
     near = sorted((row for row in rejected if (row.delta_bpb or 0) < 0), key=lambda row: row.delta_bpb or 0)
-    ended = [row for row in rows if row.state.finished and not row.state.judged]
+    ended = [row for row in rows if row.state.finished and not (row.state.judged or row.state.decided_by_person)]
     failed = [row for row in ended if row.state.counts_as_attempt or row.state is State.UNJUDGED]
     return {
         "trials": len([row for row in rows if row.state.finished]),
@@ -69,10 +69,10 @@ def digest(context: Context, room: float = 1.0) -> dict[str, Any]:
         "noise_bpb": context.noise.difference_sd,
         "detectable_bpb": context.profile.tier.rule.detectable(context.noise, context.seeds),
         "seeds": context.seeds,
-        "lineage": newest((row for row in rows if row.state is State.KEPT), LINEAGE),
+        "lineage": newest((row for row in rows if row.state in (State.KEPT, State.KEPT_BY_PERSON)), LINEAGE),
         "near": near[: ceil(NEAR * room)],
         "returns": list(returns(rows)),
-        "recent": newest((row for row in rows if row.state.judged), RECENT),
+        "recent": newest((row for row in rows if row.state.judged or row.state.decided_by_person), RECENT),
         "failures": newest(failed, FAILURES),
         "in_flight": [row for row in rows if not row.state.finished],
         "ideas": list(ideas(rows).items())[-ceil(IDEAS * room) :],

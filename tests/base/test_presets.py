@@ -45,7 +45,7 @@ def test_the_challenge_has_the_records_parts():
 
 
 def test_describe_lists_parameters_left_out():
-    command = [sys.executable, "-m", "base", "describe", "--preset", "seed_962"]
+    command = [sys.executable, "-m", "base", "describe", "--json", "--preset", "seed_962"]
     described = json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert described["published"]["parameters"] == 32_470_628
     assert described["published"]["more"] == -4_617

@@ -112,7 +112,7 @@ def test_a_loss_that_is_not_finite_has_its_own_exit_code(tiny_corpus, tmp_path):
 
 def test_a_misspelled_knob_is_one_line(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "base", "describe"],
+        [sys.executable, "-m", "base", "describe", "--json"],
         cwd=ROOT,
         env=environment(NUM_LAYER="3"),
         capture_output=True,
@@ -124,7 +124,7 @@ def test_a_misspelled_knob_is_one_line(tmp_path):
 
 def test_describe_lists_knobs_presets_and_parameters():
     done = subprocess.run(
-        [sys.executable, "-m", "base", "describe"],
+        [sys.executable, "-m", "base", "describe", "--json"],
         cwd=ROOT,
         env=environment(),
         capture_output=True,

@@ -149,7 +149,16 @@ def test_a_run_waits_for_the_device_only_where_it_logs(tmp_path, knobs):
     assert sum(callers.values()) == len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("name", sorted(TRAINING.keys() - {"five_bits"}))  # which changes the export alone
+QUICK = ("fraction", "mousse", "swa", "qat", "complementary", "muon_rows")  # one of each kind
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(TRAINING.keys() - {"five_bits"})  # which changes the export alone
+    ],
+)
 def test_every_technique_of_training_changes_the_result(name, tmp_path):
     """The same seed with and without it, through the whole loop: the weights differ, and the loss still falls."""
     (tmp_path / "train").mkdir()

@@ -16,6 +16,7 @@ from common.errors import DataError
 from data.byte_table import ByteTable
 from data.corpus import Corpus
 
+pytestmark = pytest.mark.download
 needs_bwrap = pytest.mark.skipif(not shutil.which("bwrap"), reason="needs bubblewrap for a small file system")
 SHARD = f"{STEM}/fineweb_train_000001.bin"
 

@@ -1,6 +1,7 @@
 """loop.sh as a user runs it: killed, interrupted, stopped, started again; real processes on real repositories."""
 
 import contextlib
+import json
 import os
 import pty
 import random
@@ -59,10 +60,32 @@ def test_control_c_records_the_running_trial_and_stops(loop):
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to loop.sh and everything in its group
     assert process.wait() == 130
     assert [(row.title, row.state) for row in loop.rows()][1:] == [("idea 0", State.STOPPED)]
-    assert "continues it" in loop.screen()
     loop.check_nothing_is_left()
-    assert loop.start().wait() == 0  # the same --run continues, and the stopped idea is tried
+    assert loop.type(*loop.printed_command()).wait() == 0  # the same --run continues, and the stopped idea is tried
     loop.check_every_idea_once(2)
+
+
+@pytest.mark.slow
+def test_a_night_interrupted_at_each_stage_goes_on_as_the_same_night(loop):
+    """What Ctrl-C prints is typed each time: it has the same proposer, the same ideas and the trials that are left."""
+    loop.write_ideas(4)
+    better = {"path": "base/config.py", "search": '"iterations": 4', "replace": '"iterations": 12'}
+    idea = json.loads((loop.script / "00.json").read_text())
+    (loop.script / "00.json").write_text(json.dumps({**idea, "edits": [better]}))
+    process = loop.start("--trials", "3", "--hours", "1")
+    # Row 0 is the interrupted baseline, row 1 the next one, rows 2 to 4 the first idea.
+    for words in ("trial 0000  measure", "trial 0002  preflight", "trial 0003  measure", "trial 0004  confirm"):
+        loop.wait_for_log(process, words)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait() == 130
+        assert "3 of 3 trials and 1.0 of 1 hours are left" in loop.screen()
+        process = loop.type(*loop.printed_command())
+    assert process.wait() == 0
+    assert "stopped: 3 trials are settled" in loop.screen()
+    counted = [row for row in loop.rows() if row.state.counts_as_trial]
+    assert [row.title for row in counted] == ["idea 0", "idea 1", "idea 2"]
+    assert counted[0].state is State.KEPT
+    loop.check_nothing_is_left()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from dev.benchmarks.pocket import by_hand
 from experiments.promotion.promote import promote
 from experiments.promotion.record_folder import Author, contents
 from experiments.runner.seeds import shuffle_shards
-from experiments.tiers import PROFILES, RECORD_POCKET
+from experiments.tiers import PROFILES
 from preflight.records import logs
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
@@ -69,8 +69,10 @@ def test_a_record_alone_with_the_data_repeats_its_score(pocket, tmp_path, monkey
     """No phase, no setting, no repository: only its folder, the data and a seed."""
     run, _ = pocket
     few = {**TARGET.environment, "ITERATIONS": "60"}
-    tier = dataclasses.replace(RECORD_POCKET, target=dataclasses.replace(TARGET, environment=few), audit_positions=64)
-    monkeypatch.setitem(PROFILES, "pocket", dataclasses.replace(PROFILES["pocket"], record=tier))
+    tier = dataclasses.replace(
+        PROFILES["pocket"].record, target=dataclasses.replace(TARGET, environment=few), audit_positions=64
+    )
+    monkeypatch.setitem(PROFILES, "pocket", dataclasses.replace(PROFILES["pocket"], record=tier, table=None))
     today = date(2026, 11, 21)
     promotion = promote(run, 0, 2, True, lambda _: None, today)
     for name, content in contents(run, promotion, Author("a", "a"), today).items():

@@ -33,7 +33,7 @@ def test_git_uses_the_repository_of_root(repo_with_keep, tmp_path, monkeypatch, 
     monkeypatch.setenv("GIT_SSH_COMMAND", "ssh -p 2222")
     workspace = Workspace(repo_with_keep, "night")
     assert workspace.git_dir == repo_with_keep / ".git"
-    assert workspace.trial_branches().keys() == {1}
+    assert workspace.trial_commits().keys() == {1}
     workspace.keep_tree(9, workspace.tree_of("HEAD"))
     assert "refs/caddie/night/0009" in git(repo_with_keep, "for-each-ref")
     assert not (tmp_path / "index").exists()

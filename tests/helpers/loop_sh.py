@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -47,11 +48,16 @@ class LoopSh:
             (self.script / f"{i:02d}.json").write_text(json.dumps({**idea, "edits": [edit]}))
 
     def start(self, *options, screen: int | None = None) -> subprocess.Popen:
-        command = [str(self.root / "loop.sh"), "--run", "night", "--profile", "tiny", "--proposer", "scripted"]
+        command = ["./loop.sh", "--run", "night", "--profile", "tiny", "--proposer", "scripted"]
+        return self.type(*command, "--script", str(self.script), "--trials", "99", *options, screen=screen)
+
+    def type(self, *command: str, screen: int | None = None) -> subprocess.Popen:
+        """Start a command in the repository."""
         environment = {**os.environ, "PATH": f"{self.root.parent / 'bin'}:{os.environ['PATH']}"}
         with (self.root.parent / "screen.txt").open("a") as file:
             return subprocess.Popen(
-                [*command, "--script", str(self.script), "--trials", "99", *options],
+                command,
+                cwd=self.root,
                 stdout=file if screen is None else screen,
                 stderr=subprocess.STDOUT,
                 env={**environment, "TMPDIR": str(self.temporary)},
@@ -60,6 +66,10 @@ class LoopSh:
 
     def screen(self) -> str:
         return (self.root.parent / "screen.txt").read_text()
+
+    def printed_command(self) -> list[str]:
+        """Return the command that the last stop named to go on."""
+        return shlex.split(re.findall(r"stopped: .*; (\./loop\.sh .*) goes on with it", self.screen())[-1])
 
     def ledger(self) -> Ledger:
         return Ledger(self.root / "trials" / "night" / "ledger.sqlite")
@@ -113,7 +123,9 @@ class LoopSh:
         assert [row.number for row in rows] == list(range(len(rows)))
         branches = git(self.root, "for-each-ref", "--format=%(refname:lstrip=4)", "refs/heads/experiments/night")
         tried = [row for row in rows if row.state.counts_as_attempt and row.state is not State.BASELINE]
-        assert set(branches.split()) == {f"{row.number:04d}" for row in tried} | {"best"}
+        assert set(branches.split()) == {f"{row.number:04d}" for row in tried if row.state is State.KEPT} | {"best"}
+        commits = git(self.root, "for-each-ref", "--format=%(refname:lstrip=4)", "refs/caddie/night/trials")
+        assert set(commits.split()) == {f"{row.number:04d}" for row in tried}
 
     def check_every_idea_once(self, count: int) -> None:
         """Check that each idea has one result, or none if it was lost twice to infrastructure failures."""

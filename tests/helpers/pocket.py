@@ -4,11 +4,12 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from experiments.tiers import FULL_POCKET, PROFILES
+from experiments.tiers import PROFILES
 
-TARGET = FULL_POCKET.target
+FULL = PROFILES["pocket"].tier
+TARGET = FULL.target
 SHORT = dataclasses.replace(
-    FULL_POCKET,
+    FULL,
     target=dataclasses.replace(TARGET, environment={**TARGET.environment, "ITERATIONS": "150"}),
     audit_positions=64,
 )
@@ -18,7 +19,7 @@ SHORT = dataclasses.replace(
 def short_pocket() -> Iterator[None]:
     """Replace the profile `pocket` by the short one for a while."""
     full = PROFILES["pocket"]
-    PROFILES["pocket"] = dataclasses.replace(full, tier=SHORT)
+    PROFILES["pocket"] = dataclasses.replace(full, tier=SHORT, table=None)
     try:
         yield
     finally:

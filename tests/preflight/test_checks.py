@@ -10,11 +10,14 @@ import pytest
 from helpers.base_tree import BASE, with_file
 from helpers.tiny_profile import ROOT
 
+from common.profiles import read_profiles
 from preflight import checks, smoke
 from preflight.candidate.candidate import Candidate
-from preflight.candidate.launch import POCKET
+from preflight.candidate.launch import launch_config
 from preflight.sandbox.isolation.levels import available_levels
 from preflight.source import bundle, release
+
+POCKET = launch_config(read_profiles()["pocket"])
 
 
 @pytest.mark.torch

@@ -16,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import typer
 
-from experiments.tiers import FULL_H100, FULL_POCKET, RECORD_H100, RECORD_POCKET, Tier
+from experiments.tiers import PROFILES, Tier
 from preflight.scoring import positions
 from preflight.scoring.audit import ROUNDING_NATS, SUM_TOLERANCE
 
 Floats = npt.NDArray[np.float64]
 NATS = 12.0  # by which sparse tampering lowers a loss
-RECORDS = {"pocket, record": RECORD_POCKET, "h100, record": RECORD_H100}
+FULL_POCKET, FULL_H100 = PROFILES["pocket"].tier, PROFILES["h100"].tier
+RECORDS = {f"{name}, record": tier for name in ("pocket", "h100") if (tier := PROFILES[name].record)}
 # Probe positions of an audit, and audits of a keep (search, repeat, two fresh) or of a record, which may tamper with
 # validation alone
 BEFORE = {"pocket": (512, 4), "h100": (4_096, 4), "pocket, record": (4_096, 3), "h100, record": (32_768, 3)}

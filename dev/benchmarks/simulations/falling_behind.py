@@ -11,7 +11,7 @@ import typer
 
 from experiments.judge.noise import Noise
 from experiments.judge.rule import RULES, Evidence, Step
-from experiments.tiers import FULL_POCKET
+from experiments.tiers import PROFILES
 from experiments.trial.incumbent import FRESH_TRIES, falls_behind
 
 DEPTHS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)  # sd of a difference between equals
@@ -31,7 +31,7 @@ def draw_kept(rng: np.random.Generator, sd: float, spread: float) -> Kept:
     rule = RULES["caddie"]
     while True:
         start = rng.normal(0.0, sd, rule.seeds)
-        noise = FULL_POCKET.expected_noise.with_replicates(list(start))
+        noise = PROFILES["pocket"].tier.expected_noise.with_replicates(list(start))
         gain = rng.exponential(sd)
         search = [float(rng.normal(-gain, sd * spread) - start[0])]
         if rule.step(Evidence(search), noise, 0.0, False) is not Step.FRESH:
@@ -43,7 +43,7 @@ def draw_kept(rng: np.random.Generator, sd: float, spread: float) -> Kept:
 
 def main(incumbents: int = 20_000) -> None:
     """Print a Markdown table."""
-    sd = FULL_POCKET.expected_noise.difference_sd / 2**0.5
+    sd = PROFILES["pocket"].tier.expected_noise.difference_sd / 2**0.5
     rng = np.random.default_rng(0)
     print("| spread of its seeds | sinks by, sd of a difference | one fresh seed is behind | all three: ended |")
     print("|---|---|---|---|")

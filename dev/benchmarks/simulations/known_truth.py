@@ -18,8 +18,8 @@ from common.state import State
 from experiments.analysis.pairing import differences, noise_floor
 from experiments.ledger.store import Ledger
 from experiments.loop.recovery import recover
+from experiments.run.machine import profile_of
 from experiments.run.run import open_run
-from experiments.tiers import PROFILES
 from experiments.trial.baseline import cpu_budget, measure_baseline
 from experiments.trial.trial import run_trial
 from preflight.source.tree import Tree
@@ -97,7 +97,7 @@ def table(ledgers: list[Path]) -> None:
     greedy_kept, greedy_gain, measurements, unjudged = 0, 0.0, 0, 0
     for path in ledgers:
         ledger = Ledger(path)
-        rows, tier = ledger.rows(), PROFILES[ledger.fact("profile") or ""].tier
+        rows, tier = ledger.rows(), profile_of(ledger).tier
         measurements += sum(len(ledger.measurement_rows(row.number)) for row in rows)
         first = best = ledger.measurement_rows(0)[0].measured.val_bpb
         for row in rows[1:]:

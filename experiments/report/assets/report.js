@@ -8,6 +8,18 @@ for (const element of document.querySelectorAll(".chart")) {
     figure.layout.margin = { ...figure.layout.margin, l: Math.min(figure.layout.margin.l, 120), r: 4 };
     figure.layout.legend = { ...figure.layout.legend, entrywidth: 0.46, entrywidthmode: "fraction", font: { size: 12 } };
   }
+  if (window.matchMedia("(prefers-color-scheme: dark)").matches) {
+    figure.layout.font = { ...figure.layout.font, color: "#e4e9f0" };
+    for (const name of Object.keys(figure.layout).filter((key) => /^[xy]axis/.test(key))) {
+      const axis = figure.layout[name];
+      Object.assign(axis, { gridcolor: "#2c3542", linecolor: "#2c3542", tickcolor: "#2c3542" });
+      if (axis.title) axis.title.font = { ...axis.title.font, color: "#94a3b5" };
+    }
+    figure.layout.hoverlabel = { ...figure.layout.hoverlabel, bgcolor: "#171d26", bordercolor: "#2c3542", font: { color: "#e4e9f0" } };
+    const ink = (line) => line && line.color === "#1c2733" && (line.color = "#e4e9f0");
+    (figure.layout.shapes || []).forEach((shape) => ink(shape.line));
+    figure.data.forEach((trace) => ink(trace.error_x));
+  }
   Plotly.newPlot(element, figure.data, figure.layout, { responsive: true, displayModeBar: false, scrollZoom: false });
   element.on("plotly_click", (event) => {
     const href = event.points[0].customdata;

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from helpers.doctor import check_results, doctor, path_without, red_line, with_proposer
 
+from common.profiles import ProfileTable
 from experiments.doctor import checks
 from experiments.doctor.result import BAD, GOOD, NOTE
 from experiments.proposal.options import PROPOSERS, ProposerOptions
 from experiments.run.request import RunRequest
-from experiments.tiers import PROFILES
+from experiments.tiers import PROFILES, Profile
 from preflight.sandbox.isolation.levels import available_levels
 from proposers import PROPOSERS as IMPLEMENTED
 
@@ -188,3 +189,14 @@ def test_inputs_of_a_proposer_must_exist(tiny_request, tmp_path):
     names = [line.actual for line in checks.proposer(asked) if line.what == "its input"]
     assert names == [f"no {tmp_path / 'none'}", "no NO_SUCH"]
     assert check_results(with_proposer(tiny_request, script=tmp_path), checks.proposer)["script"].state == BAD
+
+
+def test_a_profile_of_another_machine_is_checked_up_to_its_gpus(repo, monkeypatch):
+    table = ProfileTable("mine", gpus=1, gpu="4090", preset="one_gpu", corpus="tiny", minutes=5.0)
+    monkeypatch.setitem(PROFILES, "tiny", replace(Profile.of(table), corpus="tiny"))
+    request = RunRequest(run="night", profile="tiny", root=repo, elsewhere=True)
+    results = check_results(request, checks.gpus, checks.ranks, checks.corpus)
+    assert {name: result.state for name, result in results.items()} == {"GPUs": NOTE, "ranks": NOTE, "shards": GOOD} | (
+        {"text": NOTE} if "text" in results else {}
+    )
+    assert "1 × 4090, on the machine of the run" in results["GPUs"].expected

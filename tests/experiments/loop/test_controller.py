@@ -26,6 +26,7 @@ BETTER = ("base/config.py", '"iterations": 4', '"iterations": 40')
 WORSE = ("base/config.py", '"smoothing": 0.5', '"smoothing": 500.0')
 
 
+@pytest.mark.slow
 def test_a_better_idea_is_kept_and_becomes_the_incumbent(run, budget):
     start = run.workspace.best()
     row = run_trial(run, proposal(run, BETTER, title="more text"), budget)
@@ -53,7 +54,8 @@ def test_a_worse_idea_is_discarded_and_leaves_the_incumbent(run, budget):
     row = run_trial(run, proposal(run, WORSE), budget)
     assert row.state is State.DISCARDED
     assert run.workspace.best() == start
-    assert git(run.workspace.root, "rev-parse", "experiments/night/0001") == row.commit_id
+    assert git(run.workspace.root, "rev-parse", "caddie/night/trials/0001") == row.commit_id
+    assert git(run.workspace.root, "branch", "--list", "experiments/night/0*") == ""
 
 
 def test_the_same_tree_gives_the_same_artifact_and_score(run, budget):
@@ -137,7 +139,7 @@ def test_ten_scripted_trials_give_ten_commits_and_ten_settled_rows(run, tmp_path
     settled = run.ledger.rows()[1:]
     assert len(settled) == 10
     assert all(row.settled_at and row.state in (State.KEPT, State.DISCARDED) for row in settled)
-    commits = git(run.workspace.root, "for-each-ref", "--format=%(objectname)", "refs/heads/experiments/night/0*")
+    commits = git(run.workspace.root, "for-each-ref", "--format=%(objectname)", "refs/caddie/night/trials/")
     assert len(set(commits.splitlines())) == 10
     assert [row.commit_id for row in settled] == commits.splitlines()
 

@@ -76,7 +76,7 @@ def test_a_restored_run_has_its_incumbent_and_history_and_continues(run, budget,
     next_pusher.wake()
     next_pusher.finish()
     assert messages == []
-    assert git(remote, "rev-parse", "refs/heads/experiments/night/0004") == row.commit_id
+    assert git(remote, "rev-parse", "refs/caddie/night/trials/0004") == row.commit_id
     history = git(remote, "log", "--format=%s", mirror.ref("night")).splitlines()
     assert len(history) >= 2  # it only grows
     again.close()

@@ -4,7 +4,7 @@ import pytest
 from helpers.tiny_profile import ROOT
 
 from common.errors import Refused
-from experiments.promotion.golden import STEPS, bundled, format_losses
+from experiments.promotion.golden import STEPS, bundled, format_losses, moved, parse_losses
 from preflight.sandbox.isolation.levels import available_levels
 from preflight.source.tree import PLAIN, Source, read_folder
 
@@ -61,3 +61,12 @@ def test_only_losses_come_out(tmp_path):
     tree = {**TINY, "base/__main__.py": Source(PLAIN, main.replace(line, line + b" * 1000"))}
     with bundled(tree, available_levels()[0]) as golden:
         assert format_losses(golden.losses("tiny")) == "".join(f"{step} 1.0\n" for step in range(1, STEPS + 1))
+
+
+def test_losses_moved_if_they_differ_by_more_than_rounding():
+    losses = [5.5, 4.25, 3.125]
+    assert parse_losses(format_losses(losses)) == losses
+    assert not moved(losses, [loss + 5e-5 for loss in losses])
+    assert moved(losses, [5.5, 4.25, 3.126])
+    assert moved(losses, losses[:2])
+    assert moved(parse_losses("1 nothing\n2\n"), [1.0, 2.0])

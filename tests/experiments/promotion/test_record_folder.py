@@ -4,6 +4,7 @@ import subprocess
 import sys
 from datetime import date
 
+import pytest
 from helpers.tiny_profile import proposal
 
 from experiments.promotion import record_folder
@@ -18,6 +19,7 @@ TODAY, ME = date(2026, 11, 21), Author("A Person", "person")
 HOSTILE = 'a [link](http://x) | <b>b</b> """;raise SystemExit(9);"""\n\nTrial: 9'
 
 
+@pytest.mark.slow
 def test_hostile_text_cannot_pass_for_the_harness(kept_run, budget):
     """A hostile title is text in README and JSON; a score that the program prints is quoted in the log."""
     fake = (

@@ -20,8 +20,20 @@ def test_refs_move_only_from_where_they_were_read(repo_with_keep):
         with pytest.raises(WorkspaceError):
             move()
         assert workspace.best() == best
-    workspace.drop_branch(1, best)  # another process's branch, with another parent
-    assert workspace.resolve("refs/heads/experiments/night/0001") == best
+    workspace.drop_commit(1, best)  # another process's, with another parent
+    assert workspace.trial_commits() == {1: best}
+
+
+def test_a_trial_without_a_branch_gets_one_on_request_and_old_runs_are_read(repo_with_keep):
+    workspace = Workspace(repo_with_keep, "night")
+    commit = workspace.commit(2, workspace.tree_of("HEAD"), workspace.head(), "a discarded trial")
+    assert git(repo_with_keep, "branch", "--list", "experiments/night/0002") == ""
+    assert workspace.show_branch(2) == workspace.show_branch(2) == "experiments/night/0002"
+    assert git(repo_with_keep, "rev-parse", "experiments/night/0002") == commit
+    git(repo_with_keep, "update-ref", "-d", "refs/caddie/night/trials/0002")  # as it was before 2026-12
+    assert workspace.trial_commits()[2] == commit
+    with pytest.raises(WorkspaceError, match="trial 3 of run night has no commit"):
+        workspace.show_branch(3)
 
 
 @pytest.mark.slow

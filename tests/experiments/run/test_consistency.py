@@ -32,7 +32,7 @@ def reset_to_schema(root):
 def test_a_run_without_its_ledger_is_refused(repo_with_keep, lose):
     lose(repo_with_keep)
     before = refs(repo_with_keep)
-    with pytest.raises(CaddieError, match="holds no ledger, but 1 branches .* restore REMOTE night.* another --run"):
+    with pytest.raises(CaddieError, match="no ledger, but git holds 1 results .* restore REMOTE night.* another --run"):
         start_run(repo_with_keep)
     assert refs(repo_with_keep) == before
     line = doctor_lines(repo_with_keep)["run"]
@@ -43,6 +43,7 @@ def test_a_run_without_its_ledger_is_refused(repo_with_keep, lose):
 
 def test_without_branches_of_trials_the_kept_commit_is_still_a_result(repo_with_keep):
     git(repo_with_keep, "branch", "-D", "experiments/night/0001")
+    git(repo_with_keep, "update-ref", "-d", "refs/caddie/night/trials/0001")
     shutil.rmtree(repo_with_keep / "trials")
     with pytest.raises(CaddieError, match="holds no ledger"):
         start_run(repo_with_keep)

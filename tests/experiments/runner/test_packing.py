@@ -80,7 +80,9 @@ CODERS = {
 
 
 @pytest.mark.usefixtures("unlinted")
-@pytest.mark.parametrize("name", CHEATS)
+@pytest.mark.parametrize(
+    "name", [name if at < 2 else pytest.param(name, marks=pytest.mark.slow) for at, name in enumerate(CHEATS)]
+)
 def test_packing_that_is_more_than_coding_is_refused(run, budget, name):
     row = run_trial(run, proposal(run, *CHEATS[name]), budget)
     assert row.state is State.DISHONEST, row.detail
@@ -109,7 +111,9 @@ def test_an_artifact_that_outgrows_the_cap_in_training_is_reported_with_its_byte
     assert exceeded_limit(row) == f"artifact {used:,} of {limit:,} bytes"
 
 
-@pytest.mark.parametrize("name", CODERS)
+@pytest.mark.parametrize(
+    "name", [name if name == "lzma" else pytest.param(name, marks=pytest.mark.slow) for name in CODERS]
+)
 def test_another_coder_is_accepted(run, budget, name):
     edits = [*CODERS[name], (MODEL, "+ 0.1\n", "+ 0.10001\n")]
     row = run_trial(run, proposal(run, *edits), budget)

@@ -67,7 +67,17 @@ DISHONEST = {
 }
 
 
-@pytest.mark.parametrize("name", DISHONEST)
+QUICK = (
+    "sparse tampering with one token in ten",
+    "unnormalized predictions",
+    "a peek ahead inside a block",
+    "losses x 0.95",
+)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in DISHONEST]
+)
 def test_a_false_loss_is_refused_with_an_example(run, budget, name):
     before, after = DISHONEST[name]
     row = run_trial(run, proposal(run, (SCORER, before, after)), budget)

@@ -164,7 +164,7 @@ def test_unrepeatable_training_is_not_kept_on_a_cpu(run, budget):
 
 @pytest.mark.slow
 def test_on_gpus_a_repeat_need_only_have_a_similar_score(run, budget, monkeypatch):
-    monkeypatch.setitem(PROFILES, "tiny", dataclasses.replace(PROFILES["tiny"], gpus=1))
+    run = dataclasses.replace(run, machine=dataclasses.replace(run.machine, gpus=1))
     row = run_trial(run, proposal(run, MORE_TEXT, UNREPEATABLE), budget)
     assert row.state is State.KEPT, row.detail
     entry = Entry(row.number, row.title, program_path(run, row), budget)

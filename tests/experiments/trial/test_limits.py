@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from common.errors import Refused
 from common.state import State
+from experiments.analysis.gains import gains
 from experiments.cli import app, tables
 from experiments.report.pages import write
 from experiments.tiers import PACK_SECONDS, PROFILES, budget_lines
@@ -57,6 +58,7 @@ SLOW_END = (
 
 
 @pytest.mark.trial
+@pytest.mark.slow
 def test_a_trial_ended_by_a_limit_is_shown_with_its_value(paced):
     """A scorer that takes too long at the end of the text is shown in the row, table, page, export and prompt."""
     run, limits = paced
@@ -108,7 +110,8 @@ def assert_shown_everywhere(run, row, limit):
     """Check that table, pages, export and prompt show a trial's value and the limit that ended it."""
     root = run.workspace.root
     console = Console(width=140, file=io.StringIO())
-    console.print(tables.table(run.ledger.rows(), 140))
+    rows = run.ledger.rows()
+    console.print(tables.table(rows, 140, gains(run.ledger, run.tier, rows)))
     table = console.file.getvalue()
     assert f"({row.val_bpb:.4f})" in table
     assert f"of {limit:.1f} CPU s" in table
@@ -127,6 +130,7 @@ def assert_shown_everywhere(run, row, limit):
     assert f"expected at most {limit:.1f}" in line
 
 
+@pytest.mark.slow
 def test_budgets_are_stated_in_the_prompt(paced_repo, paced_profile):
     prefix = prompt.prompt(context.gather(paced_repo, "night"), "architecture").prefix[0]
     for line in budget_lines(PACED):

@@ -59,8 +59,11 @@ def strict_run(run):
     return dataclasses.replace(run, tier=tier)
 
 
+QUICK = ("exception", "nan", "memory", "wrong frame")
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "busy hang" else name for name in PROGRAMS]
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in PROGRAMS]
 )
 def test_a_misbehaving_program_gets_a_state_and_the_loop_goes_on(strict_run, run, budget, name, monkeypatch):
     monkeypatch.setattr("preflight.smoke.LIMITS", dataclasses.replace(smoke.LIMITS, wall_seconds=5, cpu_seconds=5))

@@ -7,14 +7,17 @@ import pytest
 from helpers.base_tree import BASE
 from helpers.tiny_profile import ROOT
 
+from common.profiles import read_profiles
 from experiments.promotion.golden import bundled
 from preflight import smoke
 from preflight.candidate import describe
 from preflight.candidate.candidate import Candidate
-from preflight.candidate.launch import POCKET
+from preflight.candidate.launch import launch_config
 from preflight.sandbox.isolation.levels import available_levels
 from preflight.sandbox.job import Limits
 from preflight.source import bundle
+
+POCKET = launch_config(read_profiles()["pocket"])
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 ISOLATED = [level for level in available_levels() if level != "none"]

@@ -29,6 +29,12 @@ MIB = 1 << 20
 IN_USR = "failed name lookups in /usr, by timing"
 assert IN_USR in {channel.name for channel in FILES}
 
+
+def quick(cases, count):
+    """Return the cases for a parameter, all but the first `count` in `make test-all` alone."""
+    return [*cases[:count], *(pytest.param(case, marks=pytest.mark.slow) for case in cases[count:])]
+
+
 as_every_user = pytest.mark.parametrize("uid", UIDS, ids=lambda uid: USER_NAMES.get(uid, "user"))
 
 
@@ -77,7 +83,7 @@ def test_nothing_passes_to_the_next_job(level, uid, channel):
 
 
 @at_every_level
-@pytest.mark.parametrize("channel", CONCURRENT[:4], ids=lambda channel: channel.name)
+@pytest.mark.parametrize("channel", quick(CONCURRENT[:4], 2), ids=lambda channel: channel.name)
 def test_nothing_passes_to_a_concurrent_job(level, channel):
     for _ in range(3):
         measurement = measure(channel, replace(PAIRS[-1], common=""), level, os.geteuid())
