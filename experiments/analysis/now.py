@@ -8,11 +8,10 @@ from statistics import fmean
 from common.text import one_line
 from experiments.costs.budget import machine_dollars
 from experiments.costs.llm_calls import Calls, Outcome
-from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
-from experiments.proposal.parts import PERSON, by_of
 from experiments.run.layout import WORK, measurement_folder
 from experiments.run.progress import current
+from experiments.run.session import Session
 from experiments.runner.curves import Curve, read_curve
 from experiments.tiers import Profile
 
@@ -40,9 +39,8 @@ class Now:
 
 def now(run: str, ledger: Ledger, profile: Profile) -> Now:
     """Return what the run does; `stage` is empty if no controller is at work."""
-    rows, folder = ledger.rows(), ledger.path.parent
-    progress = current(ledger)
-    running = next((row for row in rows if progress and row.number == progress.trial), None)
+    folder, progress = ledger.path.parent, current(ledger)
+    running = next((row for row in ledger.rows() if progress and row.number == progress.trial), None)
     curve = _running_curve(folder) if progress else ()
     reference = _reference_loss(ledger, folder, profile, curve[-1].step) if curve else None
     measuring = progress if progress and "seed" in progress.stage else None
@@ -50,7 +48,7 @@ def now(run: str, ledger: Ledger, profile: Profile) -> Now:
     return Now(
         run=run,
         profile=one_line(ledger.fact("profile") or "", 40),
-        order=_order(ledger, rows),
+        order=_order(ledger),
         budget=_budget(ledger, profile),
         trial=progress.trial if progress else None,
         title=one_line(progress.title, 60) if progress else "",
@@ -74,14 +72,11 @@ def _number(value: object, default: float) -> float:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
-def _order(ledger: Ledger, rows: list[Row]) -> str:
-    """Return how far the session is: `trial 3 of 20, 1.2 of 8 hours`."""
-    session, options = json.loads(ledger.fact("session") or "{}"), _options(ledger)
-    first = int(session.get("first", 0))
+def _order(ledger: Ledger) -> str:
+    """Return how far the session is: `3 of 20 trials, 1.2 of 8 hours`."""
+    session, options = Session.read(ledger), _options(ledger)
     trials, hours = _number(options.get("trials"), 3), _number(options.get("hours"), 12.0)
-    own = [row for row in rows if row.number >= first and by_of(row.proposal) != PERSON]
-    done = sum(row.state.finished and row.state.counts_as_trial for row in own)
-    worked = float(session.get("worked_seconds", 0.0)) / 3600
+    done, worked = (session.settled(ledger), session.worked_seconds / 3600) if session else (0, 0.0)
     return f"{done} of {trials} trials, {worked:.1f} of {hours:g} hours"
 
 

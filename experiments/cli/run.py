@@ -37,11 +37,11 @@ def run(request: RunRequest) -> None:
     if it holds names of runs, it stops only those. The output is also in trials/RUN/loop.log.
     """
     from experiments.ledger.rows import Row
-    from experiments.loop import controller, session
+    from experiments.loop import controller
     from experiments.loop.background import BackgroundWorker
     from experiments.loop.push import Pusher
     from experiments.loop.recovery import settle_stopped
-    from experiments.run import consistency
+    from experiments.run import consistency, session
     from experiments.run.run import open_run
 
     root, name, request = request.root, request.run, request.with_remembered()

@@ -13,10 +13,10 @@ from experiments.ledger.rows import Row
 from experiments.loop.ideas import Idea, Ideas
 from experiments.loop.proposer_process import ProposalPrefetcher
 from experiments.loop.recovery import recover
-from experiments.loop.session import Session
 from experiments.run import consistency, stop
 from experiments.run.request import RunRequest
 from experiments.run.run import Run
+from experiments.run.session import Session
 from experiments.runner.job import Budget
 from experiments.trial.baseline import cpu_budget, measure_baseline
 from experiments.trial.control import baseline_runs

@@ -59,7 +59,11 @@ class RunRequest:
             ledger.close()
         if (table := recorded.table) and self.minutes not in (None, table.asked_minutes or table.minutes):
             raise CaddieError(f"run {self.run} has begun, and its training time cannot change; choose another --run")
-        if (table := recorded.table) and self.corpus and machine.corpus_name(self.corpus) != table.corpus:
+        if (
+            (table := recorded.table)
+            and self.corpus
+            and machine.corpus_name(self.corpus) != machine.corpus_name(table.corpus)
+        ):
             raise CaddieError(f"run {self.run} has begun on corpus {table.corpus}; choose another --run")
         return replace(self._with(saved), recorded=recorded)
 

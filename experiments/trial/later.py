@@ -39,8 +39,8 @@ def more_seeds(run: Run, number: int, count: int) -> str:
     """Measure a trial and its incumbent on more fresh seeds, and judge it by all fresh seeds that it has.
 
     A trial that was kept must still pass the rule's test of fresh seeds. One that was not must be as unlikely without
-    an effect as a trial that passes both tests, divided by the number of times it was judged: more looks are more
-    chances (Bonferroni).
+    an effect as a trial that passes both tests, and twice as unlikely for each batch of fresh seeds that judged it
+    before: each look is another chance, and the halves add up to at most twice the first (alpha spending).
 
     Returns:
         The verdict in one line.

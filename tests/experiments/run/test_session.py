@@ -5,9 +5,9 @@ import time
 import pytest
 
 from common.errors import CaddieError
-from experiments.loop import session
-from experiments.loop.session import MAX_STARTS, Session
+from experiments.run import session
 from experiments.run.run import open_run
+from experiments.run.session import MAX_STARTS, Session
 
 
 def test_opening_a_run_for_another_command_does_not_end_the_session(run):

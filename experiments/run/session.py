@@ -38,8 +38,7 @@ class Session:
         Raises:
             CaddieError: The controller was started MAX_STARTS times and no trial settled.
         """
-        saved = ledger.fact("session")
-        session = cls(**json.loads(saved)) if saved and '"boot"' in saved else None  # older formats start afresh
+        session = cls.read(ledger)
         if session and resume and not session.finished and session.name != (name or None):
             session.name, session.starts = name, 0
             session.saved_at = seconds_since_boot()  # the pause in between is no work
@@ -54,6 +53,12 @@ class Session:
             path = ledger.path.with_name("loop.log")
             raise CaddieError(f"the controller was started {MAX_STARTS} times and settled no trial; {path} says why")
         return session
+
+    @classmethod
+    def read(cls, ledger: Ledger) -> "Session | None":
+        """Return the last session as it was saved; None if there was none, or one of an older format."""
+        saved = ledger.fact("session")
+        return cls(**json.loads(saved)) if saved and '"boot"' in saved else None
 
     @property
     def pause_seconds(self) -> int:
@@ -89,8 +94,7 @@ class Session:
 
 def left(ledger: Ledger, trials: int, hours: float) -> str:
     """Return in words what an interrupted session still has to do; empty if it is finished."""
-    saved = ledger.fact("session")
-    session = Session(**json.loads(saved)) if saved else None
+    session = Session.read(ledger)
     if session is None or session.finished:
         return ""
     return (
