@@ -45,7 +45,7 @@ test: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-harness: .venv/.harness shards/pocket/manifest.json
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not torch and not trial and not sandbox and not download'
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m 'not slow and not torch and not trial and not sandbox and not download and not browser'
 
 test-all: setup lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m ''

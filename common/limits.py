@@ -6,8 +6,11 @@ EVALUATION_SECONDS = 600.0  # in addition
 RECORD_NATS = 0.005  # a record beats the previous one by at least this much ...
 RECORD_P_VALUE = 0.01  # ... at this significance
 LATER_P_VALUE = 0.25  # the maintainers' later practice, without a margin (openai/parameter-golf #1902, #2146)
+TEXT_BYTES = 151_080_000  # of the challenge's validation text
+TEXT_TOLERANCE = 1e-3  # relative
 RECORD_SEEDS = 3  # "enough logs (usually 3)"
 
+MOST_EXPECTED_BPB = 100.0  # of a difference that a proposal may expect
 PROPOSAL_FILES = 5
 PROPOSAL_LINES = 300  # added plus removed
 PROPOSAL_BYTES = 64 * 1024  # of the added lines: all of base/ goes into a prompt

@@ -7,13 +7,12 @@ Needs chromium and chromedriver, like the report's tests.
 
 import argparse
 import base64
-import shutil
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
-from selenium import webdriver
 
+from dev.chromium import chromium
 from experiments.cli import tables
 from experiments.report.pages import write
 from experiments.run.layout import open_ledger
@@ -53,11 +52,7 @@ def status(root: Path, run: str) -> str:
 
 def take_screenshot(page: Path, image: Path, width: int, max_height: int) -> None:
     """Save a screenshot of a page at its full height, up to `max_height`."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--window-size={width},900"):
-        options.add_argument(argument)
-    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
+    browser = chromium(width)
     try:
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
         browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)

@@ -27,10 +27,12 @@ IN_A_SANDBOX = ("tests/preflight/sandbox/", "tests/experiments/doctor/")
 
 
 def pytest_collection_modifyitems(items):
-    """Mark what `make test-harness` leaves out: tests that run trials, and tests of the sandbox."""
+    """Mark what `make test-harness` leaves out: tests that run trials, those of the sandbox, and those in a browser."""
     for item in items:
         if {"measured_repo", "kept_repo", "paced_repo"} & set(item.fixturenames):
             item.add_marker("trial")
+        if "browser" in item.fixturenames:
+            item.add_marker("browser")
         if item.nodeid.startswith(IN_A_SANDBOX):
             item.add_marker("sandbox")
 

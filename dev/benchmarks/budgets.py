@@ -33,7 +33,7 @@ COMPUTE_EDITS = {
         "        self.config, self.runtime = config, runtime\n        self.model",
     ),
     "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128"),
-    "half the stride": ("base/presets.py", "eval_stride=64", "eval_stride=32"),
+    "half the stride": ("base/presets.py", "eval_length=128, eval_stride=64", "eval_length=128, eval_stride=32"),
     "more evaluation work": (
         "base/evaluate/sliding.py",
         FORWARD,

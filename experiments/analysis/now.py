@@ -44,12 +44,13 @@ def now(run: str, ledger: Ledger, profile: Profile) -> Now:
     curve = _running_curve(folder) if progress else ()
     reference = _reference_loss(ledger, folder, profile, curve[-1].step) if curve else None
     measuring = progress if progress and "seed" in progress.stage else None
+    used = [words for words, _ in limits(ledger, profile)]
     left = max(profile.tier.expected_minutes - measuring.minutes, 0.0) if measuring else None
     return Now(
         run=run,
         profile=one_line(ledger.fact("profile") or "", 40),
-        order=_order(ledger),
-        budget=_budget(ledger, profile),
+        order=", ".join(used[:2]),
+        budget="".join(used[2:]),
         trial=progress.trial if progress else None,
         title=one_line(progress.title, 60) if progress else "",
         stage=one_line(progress.stage, 60) if progress else "",
@@ -72,19 +73,24 @@ def _number(value: object, default: float) -> float:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
 
-def _order(ledger: Ledger) -> str:
-    """Return how far the session is: `3 of 20 trials, 1.2 of 8 hours`."""
+def limits(ledger: Ledger, profile: Profile) -> list[tuple[str, float | None]]:
+    """Return what the session has used of what it may use, in words and as a share: `3 of 20 trials`, 0.15.
+
+    The share is None where there is no limit.
+    """
     session, options = Session.read(ledger), _options(ledger)
     trials, hours = _number(options.get("trials"), 3), _number(options.get("hours"), 12.0)
     done, worked = (session.settled(ledger), session.worked_seconds / 3600) if session else (0, 0.0)
-    return f"{done} of {trials} trials, {worked:.1f} of {hours:g} hours"
-
-
-def _budget(ledger: Ledger, profile: Profile) -> str:
-    limit, spent = _options(ledger).get("budget-usd"), Calls(ledger).spent_dollars() + machine_dollars(ledger, profile)
+    used: list[tuple[str, float | None]] = [
+        (f"{done} of {trials} trials", done / (trials or 1)),
+        (f"{worked:.1f} of {hours:g} hours", worked / (hours or 1)),
+    ]
+    limit, spent = options.get("budget-usd"), Calls(ledger).spent_dollars() + machine_dollars(ledger, profile)
     if limit is not None:
-        return f"${spent:.2f} of ${_number(limit, 0.0):.2f}"
-    return f"${spent:.2f}" if spent else ""
+        used.append((f"${spent:.2f} of ${_number(limit, 0.0):.2f}", spent / (_number(limit, 0.0) or 1)))
+    elif spent:
+        used.append((f"${spent:.2f}, no limit", None))
+    return used
 
 
 def _running_curve(folder: Path) -> Curve:

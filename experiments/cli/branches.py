@@ -1,17 +1,24 @@
 """Commands that bring a run's results into your own branches and records/: `finalize`, `adopt`, `promote`."""
 
 import contextlib
+import re
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
+from common.errors import CaddieError
 from common.text import one_line
 from experiments.cli.console import screen
 from experiments.cli.options import Name, Root, RunArgument
 from experiments.run.layout import open_ledger
+
+if TYPE_CHECKING:
+    from experiments.promotion.record_folder import Author
 
 
 def finalize(
@@ -53,14 +60,19 @@ def promote(
     name: Name = "demo",
     seeds: Annotated[int, typer.Option(min=1, help="fresh seeds in total; seeds of an earlier attempt count")] = 3,
     non_record: Annotated[bool, typer.Option("--non-record", help="pack it as a non-record submission")] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="promote all its parts, including those that its ablation found harmful")
+    ] = False,
+    title: Annotated[str, typer.Option("--name", help="the record's name; default: what was kept")] = "",
     author: Annotated[str, typer.Option(help="the submitter; default: git's user.name")] = "",
-    github_id: Annotated[str, typer.Option(help="default: git's github.user")] = "",
+    github_id: Annotated[str, typer.Option(help="default: git's github.user or GitHub address, else asked for")] = "",
     root: Root = Path(),
 ) -> None:
     """Measure a kept trial as a record, write its folder and commit it.
 
     It measures the file that the record ships, on fresh seeds, with a long audit, and tests both record rules. A trial
-    that is no record is refused with the reason and what would change it.
+    that is no record is refused with the reason and what would change it. If the trial is better without one of its
+    parts, `promote` stops and names the command that measures the rest.
     Example: python -m experiments promote 12 --run night --seeds 3
     """
     from experiments.promotion import promote as promotion
@@ -77,14 +89,26 @@ def promote(
 
     with contextlib.closing(reopen(root, name, announce)) as run:
         today = datetime.now(UTC).date()
-        promoted = promotion.promote(run, number, seeds, non_record, say, today)
+        submitter = _submitter(run.workspace.setting, author, github_id)
+        request = promotion.PromotionRequest(seeds, non_record, whole, title)
+        promoted = promotion.promote(run, number, request, say, today)
         for verdict in promoted.verdicts:
             say(verdict.summary())
-        setting = run.workspace.setting
-        author, github_id = author or setting("user.name"), github_id or setting("github.user")
-        submitter = record_folder.Author(author or "unknown", github_id or "unknown")
         folder = record_folder.write(run, promoted, submitter, today)
         seeds_measured = f"{promoted.val_bpb:.6f} bpb on {len(promoted.measured)} seeds"
         say(f"{seeds_measured}, at most {promoted.bytes_total:,} bytes: {folder}")
         for line in (f"git show --stat HEAD -- {folder}", f".venv/bin/python -m preflight record {folder}"):
             say(f"  {line}")
+
+
+def _submitter(setting: Callable[[str], str], author: str, github_id: str) -> "Author":
+    """Return the submitter, from git where the options are empty; raises CaddieError before anything is measured."""
+    from experiments.promotion.record_folder import Author
+
+    address = re.fullmatch(r"(?:\d+\+)?([A-Za-z0-9-]+)@users\.noreply\.github\.com", setting("user.email"))
+    github_id = github_id or setting("github.user") or (address[1] if address else "")
+    if not github_id and sys.stdin.isatty():
+        github_id = typer.prompt("Your GitHub id, for submission.json").strip()
+    if not github_id:
+        raise CaddieError("expected your GitHub id, got none: --github-id, or git config github.user")
+    return Author(author or setting("user.name") or github_id, github_id)

@@ -33,9 +33,9 @@ class Screen(Console):
         raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
-def screen() -> Screen:
+def screen(stderr: bool = False) -> Screen:
     """Return the console that commands print on: as wide as the terminal or, in a log, wide enough for a table."""
-    console = Screen(highlight=False)
+    console = Screen(highlight=False, stderr=stderr)
     if not console.is_terminal:
         console.width = 120
     return console

@@ -25,6 +25,7 @@ from experiments.run.machine import profile_of
 if TYPE_CHECKING:
     from experiments.analysis.comparison import Side
     from experiments.promotion.ablation import Ablated
+    from preflight.records.frontier import Record
 
 
 def compare(
@@ -45,7 +46,7 @@ def compare(
     if measure:
         sides[1] = _measure_missing(root, *sides)
     rows, differences = [side.row for side in sides], [*shared(*sides).values()]
-    knobs = [json.loads(row.knobs or "{}") for row in rows]
+    knobs = [json.loads(row.knobs or "{}", parse_constant=str) for row in rows]
     changed = {knob: [side.get(knob) for side in knobs] for knob in sorted({*knobs[0], *knobs[1]})}
     changed = {knob: values for knob, values in changed.items() if values[0] != values[1]}
     names = ("state", "val_bpb", "artifact_bytes", "train_seconds", "score_seconds", "net_code_lines")
@@ -106,7 +107,7 @@ def _measure_missing(root: Path, first: "Side", second: "Side") -> "Side":
     wanted = missing(first, second)[: max(first.profile.tier.rule.seeds - len(shared(first, second)), 0)]
 
     def announce(number: int, title: str, stage: str) -> None:
-        screen().print(Text(f"trial {number:04d}  {stage}  {one_line(title, 60)}"))
+        screen(stderr=True).print(Text(f"trial {number:04d}  {stage}  {one_line(title, 60)}"))
 
     if wanted:
         with contextlib.closing(reopen(root, second.run, announce)) as run:
@@ -184,24 +185,24 @@ def verdict(
     bpb: Annotated[
         list[float] | None, typer.Option(help="bits per byte of a seed; can be given more than once")
     ] = None,
-    track: Annotated[str, typer.Option(help="a track of records/frontier.json")] = "track_10min_16mb",
+    track: Annotated[
+        str, typer.Option(help="a track of records/frontier.json; default: the trial's own, or track_10min_16mb")
+    ] = "",
     root: Root = Path(),
 ) -> None:
-    """Test seeds against the record. Example: python -m experiments verdict --bpb 1.0571 --bpb 1.0563 --bpb 1.0568"""
-    from preflight.records import frontier
+    """Test seeds against the record. Example: python -m experiments verdict --bpb 1.0571 --bpb 1.0563 --bpb 1.0568
 
-    console, record = screen(), frontier.read(root / "records" / "frontier.json", track)
-    values, lacking = list(bpb or []), ""
-    if number is not None:
-        ledger = open_ledger(root, name)
-        profile = profile_of(ledger)
-        wanted = profile.record.name if profile.record else "record"
-        rows = ledger.measurement_rows(number)
-        values += [row.measured.val_bpb for row in rows if row.tier == wanted]
-        if not values:
-            searched = [row for row in rows if row.tier == profile.tier.name]
-            values = [row.measured.val_bpb for row in searched if row.fresh_for in (None, number)]
-            lacking = "seeds on the validation set: these are from the search, which selects low values"
+    A trial that was scored on another text than the challenge's is tested against its run's baseline on that text.
+    """
+    from preflight.records import frontier
+    from preflight.records.folder import TEN_MINUTES
+
+    console, values, lacking = screen(), list(bpb or []), ""
+    if number is None:
+        record = frontier.read(root / "records" / "frontier.json", track or TEN_MINUTES)
+    else:
+        record, measured, lacking = _measured_and_record(root, name, number, track)
+        values += measured
     if not values:
         raise CaddieError("expected a measured trial or --bpb, got no number to judge")
     console.print(
@@ -209,9 +210,40 @@ def verdict(
     )
     console.print(Text(f"        {record.source}"), soft_wrap=True)
     console.print(Text(f"new:    {fmean(values):.5f} bpb on {len(values)} seeds"))
-    if number is not None and profile.gpus == 0:
-        lacking = "numbers on the challenge's validation set: this profile measures another text"
     for tested in frontier.verdicts(values, record):
         missing = [lacking] if lacking else []
         met = not tested.missing and not missing
         console.print(Text(tested.summary(missing), "green" if met else "yellow"), soft_wrap=True)
+
+
+def _measured_and_record(root: Path, run: str, number: int, track: str) -> tuple["Record", list[float], str]:
+    """Return the record to beat on a trial's own text, the trial's bits per byte, and what its numbers lack."""
+    from experiments.promotion.promotion import baseline_record
+    from experiments.tiers import POCKET_TRACK
+    from preflight.records import frontier
+    from preflight.records.folder import CHALLENGE_TRACKS
+
+    with contextlib.closing(open_ledger(root, run)) as ledger:
+        profile, rows = profile_of(ledger), ledger.measurement_rows(number)
+        own = profile.track if profile.track in CHALLENGE_TRACKS else POCKET_TRACK
+        tier, lacking = profile.tier.name, "seeds of a promotion: these are from the search, which selects low values"
+        if profile.record and any(row.tier == profile.record.name for row in rows):
+            tier, lacking = profile.record.name, ""
+        counted = [row for row in rows if row.tier == tier and (not lacking or row.fresh_for in (None, number))]
+        values = [row.measured.val_bpb for row in counted]
+        row = ledger.row(number)
+        if not lacking and row.state is not State.KEPT:
+            lacking = f"a kept trial: this one is {row.state}"
+        if not lacking and row.trials_can_read_text:
+            lacking = "a text that trials could not read"
+        if (track or own) != POCKET_TRACK:
+            if own == POCKET_TRACK:
+                lacking = f"numbers on the challenge's validation text: run {run} scores another text"
+            return frontier.read(root / "records" / "frontier.json", track or own), values, lacking
+        start = ledger.baseline()
+        measured = [row.measured for row in ledger.measurement_rows(start.number) if row.tier == tier] if start else []
+        if start is None or not measured:
+            raise CaddieError(f"run {run}: the baseline was not measured at tier {tier}; `promote` measures both sides")
+        if len(measured) < 2:
+            lacking = "a second seed of the baseline: one number has no spread"
+        return baseline_record(run, start, profile.corpus, measured), values, lacking

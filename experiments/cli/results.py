@@ -19,7 +19,7 @@ from experiments.analysis.status import rerun_command
 from experiments.cli import tables
 from experiments.cli.console import STYLES, screen
 from experiments.cli.options import AsJson, Name, Root
-from experiments.ledger.rows import COLUMNS, MeasurementRow, Row, class_name
+from experiments.ledger.rows import COLUMNS, MeasurementRow, Row, class_name, nested
 from experiments.proposal.parts import by_of
 from experiments.run.layout import open_ledger
 
@@ -36,7 +36,8 @@ def status(
     if as_json:
         best = ledger.incumbent()
         counts = Counter(str(row.state) for row in ledger.rows())
-        fields = {"run": name, "profile": ledger.fact("profile"), "incumbent": best and asdict(best), "states": counts}
+        incumbent = nested(asdict(best)) if best else None
+        fields = {"run": name, "profile": ledger.fact("profile"), "incumbent": incumbent, "states": counts}
         print(json.dumps(fields))
         return
     console = screen()
@@ -56,7 +57,7 @@ def log(
     rows = [row for row in reversed(open_ledger(root, name).rows()) if not kind or row.kind == class_name(kind)]
     rows = [row for row in rows if not kept or row.state.is_kept]
     if as_json:
-        print(json.dumps([asdict(row) for row in rows]))
+        print(json.dumps([nested(asdict(row)) for row in rows]))
         return
     text = Text()
     for row in rows:
@@ -84,7 +85,8 @@ def show(
         from experiments.ledger import mirror
 
         record = mirror.export(ledger, number)
-        print(json.dumps({**record, "trials": [{**record["trials"][0], "kind": row.kind}]}))
+        parsed = {table: [nested(each) for each in rows] for table, rows in record.items()}
+        print(json.dumps({**parsed, "trials": [nested(asdict(row))]}))
         return
     measurements = ledger.measurement_rows(number)
     extra = [_describe(measurement) for measurement in measurements]
@@ -159,7 +161,7 @@ def export(
     """Print every trial with every column. Example: python -m experiments export --run night --csv > night.csv"""
     rows = open_ledger(root, name).rows()
     if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
+        print(json.dumps([nested(asdict(row)) for row in rows], indent=1))
         return
     writer = csv.DictWriter(sys.stdout, COLUMNS)
     writer.writeheader()

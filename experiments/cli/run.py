@@ -18,7 +18,7 @@ from common.text import one_line
 from experiments.cli import tables
 from experiments.cli.console import Progress, screen
 from experiments.cli.options import AsJson, Name, Root, RunArgument, takes
-from experiments.cli.report import update_report
+from experiments.cli.report import update_index, update_report
 from experiments.run.layout import open_ledger
 from experiments.run.request import RunRequest
 
@@ -79,6 +79,7 @@ def run(request: RunRequest) -> None:
         progress.say(f"stopped: {reason}" + (f"; ./loop.sh --run {name} goes on with it: {left}" if left else ""))
         progress.show(lambda console: tables.summary(console, name, opened.ledger, whole=not console.is_terminal))
         opened.close()
+    update_index(root)  # the run no longer runs
     raise typer.Exit(status)
 
 
@@ -162,7 +163,7 @@ def runs(as_json: AsJson = False, root: Root = Path()) -> None:
         shown.add_column(name, no_wrap=name != "gain")
     for each in found:
         gain = each.problem or (f"{each.gain.mean:+.4f} ±{each.gain.error:.4f}" if each.gain else "-")
-        state = "runs" if each.running else "unreadable" if each.problem else "stopped"
+        state = "running" if each.running else "unreadable" if each.problem else "stopped"
         counts = (str(each.trials), str(each.kept), Text(gain), f"${each.dollars:.2f}")
         shown.add_row(each.name, each.profile, state, *counts, f"{room[each.name] / 1e6:,.0f} MB", each.last_at[:16])
     screen().print(shown)

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,6 @@ from rich.text import Text
 
 from common.text import one_line
 from experiments.analysis.gains import WHY, Gain, gains, total_sentence
-from experiments.analysis.now import Now, now
 from experiments.analysis.status import latest_incumbent, status_lines, summary_sentence
 from experiments.cli.console import STYLES
 from experiments.doctor.result import BAD, GOOD, NOTE, CheckResult
@@ -20,6 +20,9 @@ from experiments.ledger import usage
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
 from experiments.run.machine import profile_of
+
+if TYPE_CHECKING:
+    from experiments.analysis.now import Now
 
 WATCH_SECONDS = 1.0
 NEWEST = 40  # trials of a run that the table shows, and those that were kept before
@@ -174,6 +177,8 @@ def watch(console: Console, run: str, ledger: Ledger) -> None:
 
 def view(console: Console, run: str, ledger: Ledger) -> RenderableType:
     """Return the screen at this moment, as high and as wide as the console."""
+    from experiments.analysis.now import now  # it can read loss curves, which the table alone does not need
+
     profile, rows = profile_of(ledger), ledger.rows()
     head = [Text(line) for line in now_lines(now(run, ledger, profile))]
     foot = [Text(total_sentence(ledger, profile.tier), "bold"), Text(summary_sentence(rows), "dim")]
@@ -190,7 +195,7 @@ def height(text: Text, width: int) -> int:
     return 1 + len(text.plain) // max(width - 8, 1)
 
 
-def now_lines(state: Now) -> list[str]:
+def now_lines(state: "Now") -> list[str]:
     """Return what runs now, each fact complete or not at all."""
     head = f"{state.run}  {state.profile}  {state.order}" + (f"  {state.budget}" if state.budget else "")
     found = [head]

@@ -1,5 +1,7 @@
 """The ledger's rows as plain values: one for each trial, and one for each measurement."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from common.state import State
@@ -68,6 +70,23 @@ class MeasurementRow:
     split: str
     fresh_for: int | None  # the trial whose provisional keep asked for a fresh seed; None = the search
     folder: str  # below the requesting trial's; empty in ledgers from before folder names were random
+
+
+JSON_COLUMNS = frozenset({"proposal", "knobs", "change", "spent", "measured", "differences"})
+
+
+def nested(record: Mapping[str, object]) -> dict[str, object]:
+    """Return a record of the ledger with the JSON of its columns as values; a proposal may be text of any kind."""
+
+    def value(name: str, text: object) -> object:
+        if name not in JSON_COLUMNS or not isinstance(text, str):
+            return text
+        try:
+            return json.loads(text, parse_constant=str)  # NaN is no JSON: the text "NaN"
+        except (ValueError, RecursionError):
+            return text
+
+    return {name: value(name, text) for name, text in record.items()}
 
 
 COLUMNS = [column.name for column in fields(Row)]

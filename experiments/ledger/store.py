@@ -50,6 +50,7 @@ class Ledger(Notes, Requests):
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
+        self._all_rows: tuple[tuple[int, int], list[Row]] | None = None
         self.copy: tempfile.TemporaryDirectory[str] | None = None
         if not os.access(path.parent, os.W_OK):  # SQLite would want to write files next to it
             self.copy = tempfile.TemporaryDirectory(prefix="caddie-ledger-")
@@ -156,8 +157,14 @@ class Ledger(Notes, Requests):
         return dict(self.connection.execute(query, (number,)).fetchall())
 
     def rows(self) -> list[Row]:
-        """Return all trials by number."""
-        return self._rows("ORDER BY number")
+        """Return all trials by number, read anew once anyone has written to the ledger."""
+        if self.connection.in_transaction:  # what it sees may be rolled back
+            return self._rows("ORDER BY number")
+        others_changes = self.connection.execute("PRAGMA data_version").fetchone()[0]
+        changes = (self.connection.total_changes, others_changes)
+        if self._all_rows is None or self._all_rows[0] != changes:
+            self._all_rows = (changes, self._rows("ORDER BY number"))
+        return list(self._all_rows[1])
 
     def row(self, number: int) -> Row:
         """Return one trial; raises LedgerError if there is none of this number."""

@@ -21,8 +21,13 @@ def closest_to_limit(spent: Iterable[Mapping[str, Sequence[float]]]) -> dict[str
 
 def describe(row: Row) -> list[str]:
     """Return each budget in words, such as `train 30.2 of 36.1 CPU s (84%)`, the most used one first."""
-    by_share = sorted(_read(row).items(), key=lambda item: -item[1][0] / (item[1][1] or 1.0))
-    return [f"{_words(name, used, limit)} ({used / (limit or 1.0):.0%})" for name, (used, limit) in by_share]
+    return [f"{words} ({share:.0%})" for words, share in used_shares(row)]
+
+
+def used_shares(row: Row) -> list[tuple[str, float]]:
+    """Return each budget in words with the share of it that was used, the most used one first."""
+    shares = [(_words(name, used, limit), used / (limit or 1.0)) for name, (used, limit) in _read(row).items()]
+    return sorted(shares, key=lambda item: -item[1])
 
 
 def exceeded_limit(row: Row) -> str:

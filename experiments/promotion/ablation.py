@@ -1,12 +1,15 @@
 """Ablation of a kept trial: each of its changes is reverted alone and the rest is measured again."""
 
 import difflib
-from collections.abc import Iterator
+import shlex
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from common.errors import CaddieError, Refused
 from common.text import one_line
-from experiments.analysis.pairing import reference_seeds
+from experiments.analysis.pairing import noise_floor, reference_seeds
+from experiments.judge.noise import Noise
 from experiments.ledger.measurement import ORIGINAL_ORDER
 from experiments.ledger.rows import Row
 from experiments.proposal.patch import is_no_op
@@ -19,6 +22,8 @@ from preflight.sandbox.cleanup import remove_tree
 from preflight.source import bundle
 from preflight.source.tree import PLAIN, Source, Tree
 
+HARM_P_VALUE = 0.05
+REDUCED = "reduced.patch"  # in the trial's folder
 CONTEXT = 2  # changes with up to twice as many lines between them count as one
 
 
@@ -27,7 +32,10 @@ class Change:
     """One hunk of a diff, and the tree without it."""
 
     label: str  # path:line, +added -removed
+    path: str
     tree: Tree
+    lines: tuple[int, int] = (0, 0)  # in the file with the change; both 0 for a whole file
+    before: str = ""  # what they replaced
 
 
 @dataclass(frozen=True)
@@ -45,19 +53,88 @@ def changes(parent: Tree, tree: Tree) -> list[Change]:
     for path in sorted(parent.keys() | tree.keys()):
         before, after = parent.get(path), tree.get(path)
         if before is None:
-            hunks.append(Change(f"{path}, a new file", {name: source for name, source in tree.items() if name != path}))
+            rest = {name: source for name, source in tree.items() if name != path}
+            hunks.append(Change(f"{path}, a new file", path, rest))
         elif after is None:
-            hunks.append(Change(f"{path}, removed", {**tree, path: before}))
+            hunks.append(Change(f"{path}, removed", path, {**tree, path: before}))
         elif before != after:
             old, new = (side.content.decode("utf-8").splitlines(keepends=True) for side in (before, after))
             for group in difflib.SequenceMatcher(None, old, new, autojunk=False).get_grouped_opcodes(CONTEXT):
                 edits = [code for code in group if code[0] != "equal"]
                 (_, i1, _, j1, _), (_, _, i2, _, j2) = edits[0], edits[-1]
-                undone = "".join([*new[:j1], *old[i1:i2], *new[j2:]]).encode("utf-8")
+                replaced = "".join(old[i1:i2])
+                undone = "".join([*new[:j1], replaced, *new[j2:]]).encode("utf-8")
                 label = f"{path}:{j1 + 1}, +{sum(code[4] - code[3] for code in edits)}"
                 label += f" -{sum(code[2] - code[1] for code in edits)}"
-                hunks.append(Change(label, {**tree, path: Source(PLAIN, undone)}))
+                hunks.append(Change(label, path, {**tree, path: Source(PLAIN, undone)}, (j1, j2), replaced))
     return hunks
+
+
+def _undone(tree: Tree, change: Change) -> Tree:
+    """Return a tree, in which later changes may be undone already, without a change."""
+    if change.lines == (0, 0):
+        rest = {name: source for name, source in tree.items() if name != change.path}
+        return {**rest, **({change.path: change.tree[change.path]} if change.path in change.tree else {})}
+    lines, (start, end) = tree[change.path].content.decode("utf-8").splitlines(keepends=True), change.lines
+    content = "".join([*lines[:start], change.before, *lines[end:]])
+    return {**tree, change.path: Source(PLAIN, content.encode("utf-8"))}
+
+
+def harmful_parts(run: Run, row: Row, budget: Budget) -> str:
+    """Return the parts that an ablation found to harm a trial and how to go on; empty if none does.
+
+    A part harms if the trial is better without it by more than the noise of its seeds explains: one-sided at 5 % over
+    all parts together (Holm 1979). The change without them is measured on the same seeds, unless that was the ablation
+    itself, and written as a patch on top of the trial, which `try` measures and judges like any other.
+    """
+    parts = changes(run.workspace.read(row.parent), run.workspace.read(str(row.commit_id)))
+    measured = {label: values for label, values, verdict in run.ledger.ablations(row.number) if values and not verdict}
+    tested = {part.label: measured[part.label] for part in parts if part.label in measured}
+    labels = _harmful(tested, noise_floor(run.ledger, run.tier))
+    if not labels:
+        return ""
+    described = "; ".join(
+        f"without {one_line(label, 80)} it is better by {-fmean(tested[label]):.4f} bpb ({len(tested[label])} seeds)"
+        for label in labels
+    )
+    before, after = run.workspace.read(row.parent), run.workspace.read(str(row.commit_id))
+    reduced = without(before, after, labels)
+    if is_no_op(reduced, before):
+        return f"{described}. Nothing is left without it: promote what it was tried against, or it with --whole"
+    if len(labels) > 1:
+        together = f"all {len(labels)} harmful parts"
+        if together not in measured:
+            _ablate_change(run, row, len(parts) + 1, Change(together, "", reduced), budget)
+            measured = {label: values for label, values, _ in run.ledger.ablations(row.number)}
+        value = f"{-fmean(values):+.4f} bpb" if (values := measured[together]) else "no value"
+        described += f"; without {together}: {value} better"
+    patch = run.trial_folder(row.number) / REDUCED
+    patch.parent.mkdir(parents=True, exist_ok=True)
+    tree = run.workspace.write(reduced, str(row.commit_id))
+    patch.write_text(run.workspace.diff(str(row.commit_id), tree), encoding="utf-8")
+    path, title = patch.relative_to(run.workspace.root), shlex.quote(f"trial {row.number} without what harms")
+    command = f".venv/bin/python -m experiments try {path} --run {run.name} --title {title}"
+    return f"{described}. Let the judge decide on the rest, and promote that: {command}; or promote it all with --whole"
+
+
+def _harmful(differences: Mapping[str, Sequence[float]], noise: Noise) -> list[str]:
+    """Return the labels of the parts that harm, by Holm's correction for their number."""
+    p_values = {label: noise.p_value(fmean(values), len(values)) for label, values in differences.items()}
+    found = []
+    for rank, label in enumerate(sorted(p_values, key=lambda label: p_values[label])):
+        if p_values[label] >= HARM_P_VALUE / (len(p_values) - rank):
+            break
+        found.append(label)
+    return found
+
+
+def without(parent: Tree, tree: Tree, labels: Collection[str]) -> Tree:
+    """Return a tree without the changes of these labels; the labels are those of `changes`."""
+    reduced = tree
+    for change in reversed(changes(parent, tree)):  # from the end: the lines before a change keep their numbers
+        if change.label in labels:
+            reduced = _undone(reduced, change)
+    return reduced
 
 
 def separable_changes(workspace: Workspace, row: Row) -> list[Change]:
@@ -68,13 +145,14 @@ def separable_changes(workspace: Workspace, row: Row) -> list[Change]:
     return [change for change in changes(before, after) if not is_no_op(change.tree, after)]
 
 
-def ablate(run: Run, row: Row, budget: Budget) -> Iterator[Ablated]:
+def ablate(run: Run, row: Row, budget: Budget, done: Collection[str] = ()) -> Iterator[Ablated]:
     """Measure a trial without each of its changes, on the seeds that its own value comes from.
 
     Args:
         run: The run.
         row: A measured trial with at least two separable changes.
         budget: CPU seconds for each measurement.
+        done: Labels of changes that were measured already.
 
     Raises:
         CaddieError: The trial was never measured, or is a single change.
@@ -82,14 +160,13 @@ def ablate(run: Run, row: Row, budget: Budget) -> Iterator[Ablated]:
     undone = separable_changes(run.workspace, row)
     if len(undone) < 2:
         raise CaddieError(f"trial {row.number} is one change: without it, it is its parent; `show` has the difference")
-    reference = reference_seeds(run.ledger, row, run.tier)
     for number, change in enumerate(undone, start=1):
-        yield _ablate_change(run, row, number, change, reference, budget)
+        if change.label not in done:
+            yield _ablate_change(run, row, number, change, budget)
 
 
-def _ablate_change(
-    run: Run, row: Row, number: int, change: Change, reference: dict[int, float], budget: Budget
-) -> Ablated:
+def _ablate_change(run: Run, row: Row, number: int, change: Change, budget: Budget) -> Ablated:
+    reference = reference_seeds(run.ledger, row, run.tier)
     folder = run.trial_folder(row.number) / f"without_{number}"
     remove_tree(folder)
     differences: list[float] = []

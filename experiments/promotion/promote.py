@@ -6,7 +6,7 @@ none is left out, and the record states how often the results were looked at.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from statistics import fmean
@@ -19,8 +19,8 @@ from experiments.analysis.pairing import new_seeds
 from experiments.ledger.measurement import Measurement
 from experiments.ledger.notes import PromotionAttempt
 from experiments.ledger.rows import Row
-from experiments.promotion.ablation import ablate, separable_changes
-from experiments.promotion.promotion import Promotion, lineage, record_path
+from experiments.promotion.ablation import ablate, harmful_parts, separable_changes
+from experiments.promotion.promotion import Promotion, baseline_record, lineage, record_path
 from experiments.run.run import Run
 from experiments.runner.job import UNLIMITED, Budget
 from experiments.runner.seeds import require_seeds_matter
@@ -30,7 +30,7 @@ from experiments.trial.measure import Entry, loss_files, measure, program_path
 from preflight import checks
 from preflight.candidate import probe
 from preflight.records import frontier
-from preflight.records.frontier import Record, Seed
+from preflight.records.frontier import Record
 from preflight.sandbox.cleanup import remove_tree
 from preflight.source import bundle, release
 from preflight.source.tree import Tree
@@ -41,20 +41,37 @@ FOLDER = "record"  # in the trial's own folder
 REPEATABLE = (State.TIMEOUT_TRAIN, State.TIMEOUT_PACK, State.TIMEOUT_UNPACK)
 
 
-def promote(run: Run, number: int, seeds: int, non_record: bool, say: Callable[[str], None], today: date) -> Promotion:
+@dataclass(frozen=True)
+class PromotionRequest:
+    """What the person asks for.
+
+    Attributes:
+        seeds: Fresh seeds in total; those of earlier attempts count.
+        non_record: Accept a trial that is not a record.
+        whole: Promote the trial with all its parts, also with one that its ablation found to harm.
+        name: The record's name; empty for the titles of what was kept.
+    """
+
+    seeds: int
+    non_record: bool = False
+    whole: bool = False
+    name: str = ""
+
+
+def promote(run: Run, number: int, request: PromotionRequest, say: Callable[[str], None], today: date) -> Promotion:
     """Ablate, build and measure a trial.
 
     Args:
         run: The run of the trial.
         number: The trial.
-        seeds: Fresh seeds in total; those of earlier attempts count.
-        non_record: Accept a trial that is not a record.
+        request: What the person asks for.
         say: Shows a progress message.
         today: The date in the folder's name.
 
     Raises:
-        CaddieError: The trial is not a record and `non_record` is false, or it was never measured.
+        CaddieError: The trial is not a record and `non_record` is false, it was never measured, or a part of it harms.
     """
+    seeds, non_record = request.seeds, request.non_record
     profile, row = run.machine, run.ledger.row(number)
     if profile.record is None:
         raise CaddieError(f"profile {run.profile} has no tier `record`; use another profile")
@@ -68,11 +85,13 @@ def promote(run: Run, number: int, seeds: int, non_record: bool, say: Callable[[
         raise CaddieError(
             f"trial {number} was never measured (its state is {row.state}); `status` lists the trials that were"
         )
-    folder = record_path(run.workspace.root, profile.track, row, non_record, today)
+    folder = record_path(run.workspace.root, profile.track, row, request.name or row.title, non_record, today)
     limits = cpu_budget(run, measure_baseline(run))
-    if not run.ledger.ablations(number) and len(separable_changes(run.workspace, row)) > 1:
-        for ablated in ablate(run, row, limits):
+    if len(separable_changes(run.workspace, row)) > 1:
+        for ablated in ablate(run, row, limits, {label for label, *_ in run.ledger.ablations(number)}):
             say(f"without {ablated.label}: {ablated.verdict or f'{fmean(ablated.differences):+.4f} bpb'}")
+    if not request.whole and (harm := harmful_parts(run, row, limits)):
+        raise CaddieError(f"trial {number} is not promoted: {harm}")
     tree = run.workspace.read(row.commit_id)
     program = _build(run, row, tree, tier)
     if number != measure_baseline(run).number:
@@ -92,7 +111,9 @@ def promote(run: Run, number: int, seeds: int, non_record: bool, say: Callable[[
     if non_record:
         reasons = reasons or ["packed as a non-record submission on request"]
     chain = lineage(run.ledger, row)
-    return Promotion(row, tree, program, tier, folder, measured, looks, reference, verdicts, chain, reasons)
+    return Promotion(
+        row, tree, program, tier, folder, measured, looks, reference, verdicts, chain, reasons, request.name
+    )
 
 
 def _disqualifications(run: Run, row: Row, seeds: int) -> list[str]:
@@ -183,21 +204,7 @@ def _reference(run: Run, track: str, tier: Tier, seeds: int) -> Record:
     if track != POCKET_TRACK:
         return frontier.read(run.workspace.root / "records" / "frontier.json", track)
     start = measure_baseline(run)
-    return Record(
-        title=f"the baseline of run {run.name}",
-        source=f"trial {start.number:04d}, commit {start.commit_id}",
-        date=start.started_at[:10],
-        tokenizer=run.corpus.manifest.variant,
-        seeds=[
-            Seed(
-                seed=measurement.seed,
-                val_nats=measurement.val_nats,
-                val_bpb=measurement.val_bpb,
-                artifact_bytes=measurement.artifact_bytes,
-            )
-            for measurement in _baseline_measured(run, tier, seeds)
-        ],
-    )
+    return baseline_record(run.name, start, run.corpus.manifest.variant, _baseline_measured(run, tier, seeds))
 
 
 def _baseline_measured(run: Run, tier: Tier, seeds: int) -> list[Measurement]:

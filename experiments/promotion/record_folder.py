@@ -32,7 +32,10 @@ from preflight.records import check, script
 from preflight.source import bundle, release
 
 HUMAN = "train_gpt_human.py"
-MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|!~&$/@]|(?<=www)\.)")
+START_DIFF = "from_start.diff"
+MARKDOWN = re.compile(  # what GitHub would render, where it would: a_b stays a_b, and http:// is no link
+    r"([\\`*\[\]<|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])|&(?=#?\w+;)|@(?=\w)|#(?=\d)|(?<=:)/(?=/)|(?<=www)\.|^[-+>#=])"
+)
 
 
 @dataclass(frozen=True)
@@ -83,12 +86,18 @@ def contents(run: Run, promotion: Promotion, author: Author, today: date) -> dic
     compile(human, HUMAN, "exec", dont_inherit=True)
     return {
         "README.md": readme(run, promotion, claim, versions).encode("utf-8"),
-        "submission.json": (json.dumps(claim, indent=2) + "\n").encode("utf-8"),
+        "submission.json": (json.dumps(claim, indent=2, ensure_ascii=False) + "\n").encode("utf-8"),
         bundle.NAME: program,
         HUMAN: human.encode("utf-8"),
+        START_DIFF: start_diff(run, promotion).encode("utf-8"),
         "requirements.txt": requirements.encode("utf-8"),
         **seed_logs,
     }
+
+
+def start_diff(run: Run, promotion: Promotion) -> str:
+    """Return everything that the run changed, from its baseline to the record, as git has it: it can be applied."""
+    return run.workspace.diff(str(promotion.lineage[0].commit_id), str(promotion.row.commit_id))
 
 
 def imported(program: str) -> set[str]:
@@ -104,8 +113,8 @@ def submission(
     claim: dict[str, object] = {
         "author": author.name,
         "github_id": author.github_id,
-        "name": one_line(promotion.title, 120),
-        "blurb": one_line(promotion.row.hypothesis or promotion.row.title, 600),
+        "name": _plain(promotion.title, 120),
+        "blurb": _plain(promotion.row.hypothesis or promotion.row.title, 600),
         "date": str(today),
         "track": promotion.track.removeprefix("track_"),
         "val_bpb": promotion.val_bpb,
@@ -187,5 +196,10 @@ def command(promotion: Promotion) -> str:
 
 
 def markdown(text: object) -> str:
-    """Return untrusted text on one line, with all Markdown and HTML escaped."""
-    return MARKDOWN.sub(r"\\\1", one_line(str(text), 1000))
+    """Return untrusted text on one line, with the Markdown and HTML in it escaped and ordinary text as it is."""
+    return MARKDOWN.sub(r"\\\1", _plain(str(text), 1000))
+
+
+def _plain(text: str, limit: int) -> str:
+    """Return text as one paragraph."""
+    return one_line(" ".join(text.split()), limit)

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from common.errors import ProposalError
+from common.limits import MOST_EXPECTED_BPB
 from common.state import State
 from common.text import one_line
 from experiments.ledger.rows import class_name
@@ -52,7 +53,7 @@ class Proposal(BaseModel):
     hypothesis: Annotated[str, Field(max_length=8_000)]
     kind: Annotated[ProposalClass, Field(alias="class")]
     parent: Annotated[str, Field(pattern=r"[0-9a-f]{40}")]
-    expected_delta_bpb: Annotated[float, Field(allow_inf_nan=False)]
+    expected_delta_bpb: Annotated[float, Field(allow_inf_nan=False, ge=-MOST_EXPECTED_BPB, le=MOST_EXPECTED_BPB)]
     idea: Annotated[str, Field(pattern=f"^({IDEA_TAG})?$")] = ""
     by: Annotated[str, Field(pattern=r"^[\w.-]{0,60}$")] = ""
     edits: Annotated[tuple[Edit, ...], Field(min_length=1, strict=False)]

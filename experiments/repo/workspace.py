@@ -11,9 +11,10 @@ and signing are off for our own commands, and only refs of this run move.
 """
 
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from common.errors import WorkspaceError
@@ -177,7 +178,19 @@ class Workspace(Repository):
 
     def diff(self, before: str, after: str) -> str:
         """Return the change of base/ between two commits."""
-        return self._git("diff-tree", "-r", *PLAIN_PATCH, "--end-of-options", before, after, "--", "base")
+        patch = self._git_bytes("diff-tree", "-r", *PLAIN_PATCH, "--end-of-options", before, after, "--", "base")
+        return patch.decode("utf-8", "replace")  # to its last newline, without which it does not apply
+
+    def diffs(self, changes: Sequence[tuple[str, str]]) -> dict[str, str]:
+        """Return the changes of base/ of (before, after) pairs of commits by `after`; one process for all of them."""
+        requests = "".join(f"{after} {before}\n" for before, after in changes).encode()
+        with tempfile.TemporaryFile() as stream:
+            stream.write(requests)
+            stream.seek(0)
+            output = self._git_bytes("diff-tree", "--stdin", "-r", *PLAIN_PATCH, "--", "base", istream=stream)
+        # Each change follows the name of its commit; no line of a patch is a bare name.
+        parts = re.split(r"(?m)^([0-9a-f]{40,64})\n", output.decode("utf-8", "replace"))
+        return dict(zip(parts[1::2], parts[2::2], strict=True))
 
     def run_refs(self) -> list[str]:
         """Return every branch and ref of this run."""

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from common.limits import MOST_EXPECTED_BPB
 from common.state import State
 from experiments.analysis.pairing import noise_by_trial
 from experiments.analysis.status import LATER_STAGES, main_stages, status_lines
@@ -12,17 +13,18 @@ from experiments.costs.budget import machine_dollars
 from experiments.costs.llm_calls import Calls
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
-from experiments.proposal.parts import by_of
+from experiments.proposal.parts import MERGE, PERSON, SEARCH, by_of
 from experiments.tiers import Profile
 
+NO_PREDICTION = (SEARCH, MERGE, PERSON, "command", "")  # they store 0.0 where no prediction was made
 IDLE = "idle"  # stopped, or between trials
 LABELS = {
     "measure": "training and scoring",
-    "confirm": "fresh seeds of keeps",
+    "confirm": "fresh seeds",
     "preflight": "preflight",
-    "pace": "cost of a step",
+    "pace": "measuring the cost of a step",
     "propose": "waiting for a proposal",
-    "tree": "trees and names",
+    "tree": "applying the diff",
     "settle": "commits",
 }
 
@@ -39,13 +41,21 @@ class Trial:
     paired_bpb: float | None  # the baseline's value plus the paired differences of all keeps so far and its own
 
     @property
+    def expected_bpb(self) -> float | None:
+        """The difference that the proposer expected; None if it made no prediction, or one that is no such number."""
+        value = self.row.expected_delta_bpb
+        if value is None or abs(value) > MOST_EXPECTED_BPB or (not value and self.by in NO_PREDICTION):
+            return None
+        return value
+
+    @property
     def href(self) -> str:
         return f"trials/{self.row.number:04d}.html"
 
 
 @dataclass(frozen=True)
 class ClassSummary:
-    """The gain and the cost of a class of ideas."""
+    """The gain (negative is better), by what the judge kept, and the cost of a class of ideas."""
 
     name: str
     tried: int
@@ -107,37 +117,40 @@ def summarize(run: str, folder: Path, ledger: Ledger, profile: Profile) -> RunSu
 
 
 def _trials(ledger: Ledger, profile: Profile) -> Iterator[Trial]:
-    """Yield every row; `paired_bpb` adds up paired differences, which do not depend on the luck of seeds."""
+    """Yield every row; `paired_bpb` adds up paired differences along the lineage, which no luck of seeds changes."""
     spent: dict[int, float] = {}
     for call in Calls(ledger).rows():
         spent[call.trial] = spent.get(call.trial, 0.0) + (call.committed_dollars or 0.0)
-    paired = None
+    by_commit: dict[str | None, float] = {}
     for row, noise in noise_by_trial(ledger, profile.tier):
-        paired_bpb = None if paired is None or row.delta_bpb is None or not row.has_value else paired + row.delta_bpb
+        parent_bpb, paired_bpb = by_commit.get(row.parent), None
         if row.state is State.BASELINE:
             paired_bpb = row.val_bpb
+        elif parent_bpb is not None and row.delta_bpb is not None and row.has_value:
+            paired_bpb = parent_bpb + row.delta_bpb
         minutes = sum(main_stages(ledger, row.number).values()) / 60
         yield Trial(row, by_of(row.proposal), noise.difference_sd, minutes, spent.get(row.number, 0.0), paired_bpb)
-        if row.state.is_kept:
-            paired = paired_bpb
+        if paired_bpb is not None:
+            by_commit[row.commit_id] = paired_bpb
 
 
 def _classes(trials: list[Trial], profile: Profile) -> list[ClassSummary]:
     lines = []
     for name in sorted({trial.row.kind for trial in trials} - {"baseline", "none"}):
         members = [trial for trial in trials if trial.row.kind == name]
-        kept = [trial.row for trial in members if trial.row.state.is_kept and trial.row.state is not State.BASELINE]
+        kept = [trial.row for trial in members if trial.row.state is State.KEPT]
         hours = sum(trial.minutes for trial in members) / 60
         dollars = hours * profile.dollars_per_hour + sum(trial.model_dollars for trial in members)
-        gain = -sum(row.delta_bpb or 0.0 for row in kept if row.state is State.KEPT)
+        gain = sum(row.delta_bpb or 0.0 for row in kept)
         lines.append(ClassSummary(name, len(members), len(kept), gain, hours, dollars))
-    return sorted(lines, key=lambda line: -line.gain_bpb)
+    return sorted(lines, key=lambda line: line.gain_bpb)
 
 
 def _generations(trials: list[Trial]) -> list[Generation]:
-    """Return the incumbents in order, each with the trials that were written against it."""
+    """Return everything that was an incumbent in order, each with the trials that were written against it."""
     rows = [trial.row for trial in trials if trial.row.state.finished]
-    incumbents = [row for row in rows if row.state.is_kept]
+    parents = {row.parent for row in rows}  # what is kept no longer is among them
+    incumbents = [row for row in rows if row.state.is_kept or row.commit_id in parents]
     return [
         Generation(incumbent, [row for row in rows if row.parent == incumbent.commit_id and row is not incumbent])
         for incumbent in incumbents
@@ -155,8 +168,10 @@ def _hours(ledger: Ledger, rows: list[Row]) -> dict[str, float]:
     if ended:
         began = datetime.fromisoformat(rows[0].started_at)
         whole = (datetime.fromisoformat(str(ended[-1].settled_at)) - began).total_seconds() / 3600
+        later = sum(
+            seconds for row in rows for name, seconds in ledger.stages(row.number).items() if name in LATER_STAGES
+        )
+        if later:
+            hours["promotion and reruns"] = later / 3600
         hours[IDLE] = max(0.0, whole - sum(hours.values()))
-    later = [seconds for row in rows for name, seconds in ledger.stages(row.number).items() if name in LATER_STAGES]
-    if later:
-        hours["promotion and reruns"] = sum(later) / 3600
     return hours

@@ -4,15 +4,16 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import CaddieError
+from common.limits import TEXT_BYTES, TEXT_TOLERANCE
 from common.profiles import ProfileTable
-from data.corpus import Corpus
 from experiments.ledger.store import Ledger
-from experiments.tiers import PROFILES, Profile
-from preflight import step_cost
-from preflight.candidate.candidate import Candidate
-from preflight.candidate.launch import launch_config
+from experiments.tiers import POCKET_TRACK, PROFILES, Profile
+
+if TYPE_CHECKING:
+    from data.corpus import Corpus
 
 NAME, TABLE = "profile", "profile_table"  # facts of a ledger
 LEAST_STEPS = 20
@@ -71,8 +72,8 @@ def record(ledger: Ledger, name: str, profile: Profile) -> None:
     ledger.set_fact(NAME, name)
 
 
-def definite(profile: Profile, corpus: Corpus, program: Path, level: str, work: Path) -> Profile:
-    """Return a profile with the corpus' vocabulary, no more threads than cores and, without a GPU, steps.
+def definite(profile: Profile, corpus: "Corpus", program: Path, level: str, work: Path) -> Profile:
+    """Return a profile with the corpus' vocabulary and track, no more threads than cores and, without a GPU, steps.
 
     Args:
         profile: The profile as it was asked for.
@@ -85,9 +86,16 @@ def definite(profile: Profile, corpus: Corpus, program: Path, level: str, work: 
         Refused: The tree does not train.
         CaddieError: The training time is too short for LEAST_STEPS.
     """
+    from preflight import step_cost  # not for commands that only read a profile
+    from preflight.candidate.candidate import Candidate
+    from preflight.candidate.launch import launch_config
+
     table = profile.table
     if table is None:
         return profile
+    text_bytes = corpus.manifest.text_bytes.get("validation", 0)
+    if table.track and abs(text_bytes - TEXT_BYTES) > TEXT_TOLERANCE * TEXT_BYTES:
+        table = replace(table, track=POCKET_TRACK)  # another text than the challenge's has no record but the baseline
     cores = len(os.sched_getaffinity(0))
     table = replace(table.with_vocabulary(corpus.manifest.vocab_size), threads=min(table.threads, cores))
     if table.minutes and not table.gpus:

@@ -20,6 +20,7 @@ from preflight.sandbox.start import start
 
 POLL_SECONDS = 1.0
 CURVE_BYTES = 1 << 18  # read of a file that a candidate writes
+MOST_STEPS = 10**9
 WINDOW = 5  # points whose median counts: two bad batches are not a trend
 DIVERGED_NATS = 1.0  # above the best loss
 PROGRESS_NATS = 0.05  # the least that a loss must fall in the first half
@@ -53,7 +54,8 @@ def read_curve(path: Path) -> Curve:
     for line in lines:
         try:
             values = json.loads(line)
-            points.append(Point(int(values["step"]), float(values["loss"])))
+            if 0 <= (step := int(values["step"])) <= MOST_STEPS:
+                points.append(Point(step, float(values["loss"])))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return tuple(points)

@@ -9,7 +9,7 @@ the losses imply, and the p-value. The challenge's rules, and what its maintaine
 from pathlib import Path
 from statistics import fmean
 
-from common.limits import ARTIFACT_BYTES, EVALUATION_SECONDS, RECORD_SEEDS, TRAIN_SECONDS
+from common.limits import ARTIFACT_BYTES, EVALUATION_SECONDS, RECORD_SEEDS, TEXT_BYTES, TEXT_TOLERANCE, TRAIN_SECONDS
 from common.text import one_line
 from preflight.records import readme, script, submission
 from preflight.records.claims import Claimed, Claims, decimals, seed_from_name
@@ -18,8 +18,6 @@ from preflight.records.logs import Log
 from preflight.records.submission import Submission
 
 TOLERANCE_SECONDS = 1.0  # official logs stop up to 0.14 s late; more than 1 s was challenged (rules.md section 2)
-TEXT_BYTES = 151_080_000  # of the challenge's validation text
-TEXT_TOLERANCE = 1e-3  # relative
 BYTES_PER_TOKEN = {"sp1024": 2.4359, "sp4096": 3.3197, "sp8192": 3.72663, "CaseOps": 3.15715, "byte260": 1.0}
 LN2 = 0.6931471805599453
 

@@ -16,7 +16,10 @@ MAX_FILE_BYTES = 64 << 20  # larger files are not read
 TEN_MINUTES = "track_10min_16mb"
 CHALLENGE_TRACKS = (TEN_MINUTES, "track_non_record_16mb")
 TRACKS = (*CHALLENGE_TRACKS, "track_pocket", "track_pocket_non_record")  # the last two are caddie's own
-NOT_LOGS = {".py", ".json", ".md", ".sh", ".toml", ".yaml", ".yml", ".csv", ".tsv", ".model", ".vocab", ".bin", ".pt"}
+NOT_LOGS = {
+    ".py", ".json", ".md", ".sh", ".toml", ".yaml", ".yml", ".csv", ".tsv", ".diff", ".patch", ".model", ".vocab",
+    ".bin", ".pt",
+}  # fmt: skip
 ARCHIVES = (".zip", ".7z", ".tar", ".tgz", ".rar", ".lz4", ".br")
 BYTE_ORDER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 

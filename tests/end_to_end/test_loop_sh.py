@@ -144,7 +144,7 @@ def test_trials_count_over_restarts_and_the_log_has_the_whole_run(loop):
         "waiting 1 s",
         "infra  idea 1",
         "stopped: 3 trials are settled",
-        "score error",
+        "paired",
     ):
         assert words in log, words
 

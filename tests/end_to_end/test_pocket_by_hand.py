@@ -12,7 +12,7 @@ from helpers.pocket import TARGET
 from helpers.tiny_profile import ROOT
 
 from dev.benchmarks.pocket import by_hand
-from experiments.promotion.promote import promote
+from experiments.promotion.promote import PromotionRequest, promote
 from experiments.promotion.record_folder import Author, contents
 from experiments.runner.seeds import shuffle_shards
 from experiments.tiers import PROFILES
@@ -65,16 +65,16 @@ def test_by_hand_it_survives_torch_compile(pocket):
     assert float(score_by_hand(run, COMPILE="1")) == pytest.approx(first_seed(run), abs=5e-3)
 
 
-def test_a_record_alone_with_the_data_repeats_its_score(pocket, tmp_path, monkeypatch):
+def test_a_record_alone_with_the_data_repeats_its_score(pocket, tmp_path):
     """No phase, no setting, no repository: only its folder, the data and a seed."""
     run, _ = pocket
     few = {**TARGET.environment, "ITERATIONS": "60"}
     tier = dataclasses.replace(
         PROFILES["pocket"].record, target=dataclasses.replace(TARGET, environment=few), audit_positions=64
     )
-    monkeypatch.setitem(PROFILES, "pocket", dataclasses.replace(PROFILES["pocket"], record=tier, table=None))
+    run = dataclasses.replace(run, machine=dataclasses.replace(run.machine, record=tier))
     today = date(2026, 11, 21)
-    promotion = promote(run, 0, 2, True, lambda _: None, today)
+    promotion = promote(run, 0, PromotionRequest(2, non_record=True), lambda _: None, today)
     for name, content in contents(run, promotion, Author("a", "a"), today).items():
         (tmp_path / name).write_bytes(content)
     measurement = promotion.measured[0]

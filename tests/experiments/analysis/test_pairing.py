@@ -39,8 +39,8 @@ def test_the_noise_floor_grows_with_each_replicate_of_an_incumbent(run_with_keep
     assert run_trial(run, proposal(run, WORSE), budget).state is State.DISCARDED
     assert noise_floor(run.ledger, run.tier) == after  # a discarded candidate does not change it
     text = "\n".join(status_lines(run.ledger, PROFILES["tiny"]))
-    assert re.search(r"noise floor: equal trees differ by 0\.\d+ bpb", text)
-    assert "seeds show a true gain of 0." in text
+    assert re.search(r"noise floor: two runs of identical code differ by 0\.\d+ bpb", text)
+    assert "seeds a true gain of 0." in text
     assert "minutes and $0.00" in text
 
 

@@ -50,7 +50,9 @@ def test_rejudge_verdict_and_status_as_commands(run_with_keep):
     code, text = run_command("verdict", str(kept.number), "--run", "night")
     assert code == 0, text
     assert "not met; missing:" in text
-    assert "this profile measures another text" in text
+    assert "the baseline of run night" in text
+    code, text = run_command("verdict", str(kept.number), "--run", "night", "--track", "track_10min_16mb")
+    assert "run night scores another text" in text
     code, text = run_command("verdict", "--bpb", "1.0471", "--bpb", "1.0463", "--bpb", "1.0466")
     assert text.count(": met\n") == 2, text
     assert "missing" not in text

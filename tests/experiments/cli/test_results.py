@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from helpers.programs import call_command
@@ -40,6 +42,15 @@ def test_output_for_scripts_is_json_and_csv(run_with_keep):
     assert json.loads(call_command(run, "show", "1", "--run", "night", "--json"))["trials"][0]["title"] == "more text"
     assert json.loads(call_command(run, "log", "--run", "night", "--json"))[0]["state"] == "kept"
     comparison = json.loads(call_command(run, "compare", "0", "1", "--run", "night", "--json"))
+    for command in (["export"], ["log"], ["show", "1"], ["status"]):
+        text = call_command(run, *command, "--run", "night", "--json")
+        assert '"{' not in text, f"{command}: JSON within a string of JSON"
+    assert rows[1]["knobs"]["iterations"] == 12
+    with closing(sqlite3.connect(run.ledger.path)) as connection, connection:
+        connection.execute("""UPDATE trials SET knobs = '{"a": NaN, "b": -Infinity}' WHERE number = 1""")
+    for command in (["export"], ["log"], ["show", "1"], ["status"], ["compare", "0", "1"]):
+        json.loads(call_command(run, *command, "--run", "night", "--json"), parse_constant=pytest.fail)
+    assert rows[1]["proposal"]["title"] == "more text"
     assert comparison["knobs"] == {"iterations": [4, 12]}
     assert len(comparison["paired_differences_bpb"]) >= 2
 

@@ -68,3 +68,34 @@ def test_classes_are_spelled_as_today_whatever_a_ledger_or_a_proposal_holds(tmp_
     made = Proposal.parse(json.dumps({**fields, "edits": [{"path": "base/a.py", "content": ""}]}))
     assert made.kind == "quantization"
     assert json.loads(made.to_json())["class"] == "quantization"
+
+
+def test_rows_are_read_anew_once_anyone_has_written(tmp_path):
+    """Rows are kept between calls: no change by this connection, by another or one that is rolled back is missed."""
+    ledger, other = Ledger(tmp_path / "ledger.sqlite"), Ledger(tmp_path / "ledger.sqlite")
+    identity = {"title": "a", "kind": "data", "hypothesis": "", "proposal": "{}", "parent": "0" * 40}
+    identity |= {"profile": "pocket", "tier": "full", "sandbox_level": "namespace", "trials_can_read_text": False}
+
+    def agree():
+        fresh = Ledger(tmp_path / "ledger.sqlite")
+        try:
+            return ledger.rows() == other.rows() == fresh.rows()
+        finally:
+            fresh.close()
+
+    assert ledger.rows() == []
+    number = ledger.begin(at_least=0, **identity)
+    assert agree()
+    other.settle(number, State.DISCARDED, val_bpb=1.5)
+    assert agree()
+    ledger.rows().clear()
+    assert len(ledger.rows()) == 1
+    ledger.connection.execute("UPDATE trials SET title = 'b'")
+    assert ledger.rows()[0].title == "b"
+    ledger.connection.rollback()
+    assert ledger.rows()[0].title == "a"
+    assert agree()
+    other.disown(number, number, "a test")
+    assert agree()
+    ledger.close()
+    other.close()

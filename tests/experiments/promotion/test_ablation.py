@@ -1,5 +1,6 @@
 """Tests of ablation: a kept trial measured without each of its changes in turn."""
 
+import random
 import re
 from statistics import fmean
 
@@ -8,7 +9,7 @@ from helpers.tiny_profile import TINY, proposal
 
 from common.errors import CaddieError
 from common.state import State
-from experiments.promotion.ablation import ablate, changes
+from experiments.promotion.ablation import ablate, changes, without
 from experiments.trial.trial import run_trial
 from preflight.source.tree import PLAIN, Source
 
@@ -34,6 +35,28 @@ def test_each_hunk_of_a_diff_is_reverted_on_its_own():
     assert hunks[1].tree["base/a.py"] == source([*lines[:3], "changed\n", *lines[4:]])
     assert "base/b.py" not in hunks[2].tree
     assert hunks[3].tree["base/gone.py"] == parent["base/gone.py"]
+
+
+def test_undoing_some_changes_together_equals_a_diff_that_never_had_them():
+    """Random edits of three files; leaving out all of them gives the parent, none the tree."""
+    rng = random.Random(5)
+    for _ in range(20):
+        old = {f"base/{name}.py": [f"{name} {i}\n" for i in range(80)] for name in "abc"}
+        places = [(path, line) for path in old for line in sorted(rng.sample(range(0, 80, 8), 3))]
+        edits = [(path, line, rng.choice(("", "x\n", "x\ny\n"))) for path, line in places]
+
+        def edited(chosen, old=old):
+            new = {path: list(lines) for path, lines in old.items()}
+            for path, line, text in chosen:
+                new[path][line] = text
+            return {path: Source(PLAIN, "".join(lines).encode()) for path, lines in new.items()}
+
+        parent, tree = edited([]), edited(edits)
+        labels = [change.label for change in changes(parent, tree)]
+        assert len(labels) == len(edits)
+        left_out = {i for i in range(len(edits)) if rng.random() < 0.5}
+        expected = edited([edit for i, edit in enumerate(edits) if i not in left_out])
+        assert without(parent, tree, [labels[i] for i in left_out]) == expected
 
 
 @pytest.mark.slow

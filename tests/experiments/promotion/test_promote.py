@@ -1,6 +1,7 @@
 """Tests of promotion: what becomes a record, what is refused and why, and which seeds are measured again."""
 
 import json
+import shlex
 from datetime import date
 
 import pytest
@@ -8,11 +9,15 @@ from helpers.tiny_profile import git, proposal
 
 from common.errors import CaddieError, Refused
 from common.state import State
+from experiments.analysis.pairing import noise_floor
 from experiments.ledger.measurement import Measurement
 from experiments.promotion import record_folder
-from experiments.promotion.promote import promote
+from experiments.promotion.ablation import _harmful as harmful
+from experiments.promotion.promote import PromotionRequest, promote
 from experiments.promotion.promotion import Promotion
 from experiments.promotion.record_folder import Author
+from experiments.proposal import by_person
+from experiments.proposal.patch import apply
 from experiments.run.run import Run
 from experiments.trial.measure import measure
 from experiments.trial.trial import run_trial
@@ -33,7 +38,7 @@ def record_measurements(run: Run, number: int) -> list[Measurement]:
 
 def test_a_kept_trial_becomes_a_record_that_passes_the_check(kept_run):
     head, status = kept_run.workspace.head(), git(kept_run.workspace.root, "status", "--porcelain")
-    promoted = promote(kept_run, 1, 3, False, lambda _: None, TODAY)
+    promoted = promote(kept_run, 1, PromotionRequest(3), lambda _: None, TODAY)
     assert [verdict.missing for verdict in promoted.verdicts] == [[], []]
     name = record_folder.write(kept_run, promoted, ME, TODAY)
     folder = kept_run.workspace.root / name
@@ -42,6 +47,9 @@ def test_a_kept_trial_becomes_a_record_that_passes_the_check(kept_run):
 
     checked = check.check(folder)
     assert not checked.findings
+    start = kept_run.ledger.baseline().commit_id
+    whole = git(kept_run.workspace.root, "diff", start, kept_run.ledger.row(1).commit_id, "--", "base")
+    assert (folder / "from_start.diff").read_text().strip().splitlines()[2:] == whole.splitlines()[2:]
     assert len(checked.claimed) == 3
     claim = json.loads((folder / "submission.json").read_text())
     values = [logs.parse(path.read_text()).final.val_bpb for path in folder.glob("*.log")]
@@ -63,15 +71,15 @@ def test_a_kept_trial_becomes_a_record_that_passes_the_check(kept_run):
     searched = {row.measured.seed for row in kept_run.ledger.measurement_rows(0) if row.tier == "full"}
     assert not searched & set(seeds_of(promoted))
     with pytest.raises(CaddieError, match="exists already"):
-        promote(kept_run, 1, 9, False, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(9), lambda _: None, TODAY)
 
 
 @pytest.mark.slow
 def test_seeds_of_an_earlier_attempt_are_included_and_counted(kept_run):
-    first = promote(kept_run, 1, 2, True, lambda _: None, TODAY)
+    first = promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
     assert first.track == "track_pocket_non_record"
     assert "missing: 1 more seeds (has 2)" in first.reasons[0]
-    second = promote(kept_run, 1, 3, True, lambda _: None, TODAY)
+    second = promote(kept_run, 1, PromotionRequest(3, non_record=True), lambda _: None, TODAY)
     assert second.reasons == ["packed as a non-record submission on request"]
     assert seeds_of(second)[:2] == seeds_of(first)
     assert (first.looks, second.looks) == (1, 2)
@@ -82,21 +90,21 @@ def test_seeds_of_an_earlier_attempt_are_included_and_counted(kept_run):
 def test_a_trial_that_is_no_record_is_refused_with_what_would_change_it(kept_run, monkeypatch):
     spent = len(kept_run.ledger.measurement_rows(0))
     with pytest.raises(CaddieError, match="verdict is baseline, expected kept.*--non-record"):
-        promote(kept_run, 0, 3, False, lambda _: None, TODAY)
+        promote(kept_run, 0, PromotionRequest(3), lambda _: None, TODAY)
     with pytest.raises(CaddieError, match="1 seed has no spread"):
-        promote(kept_run, 1, 1, False, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(1), lambda _: None, TODAY)
     assert len(kept_run.ledger.measurement_rows(0)) == spent, "nothing is measured for what is refused beforehand"
     with pytest.raises(CaddieError, match="no trial 7"):
-        promote(kept_run, 7, 3, False, lambda _: None, TODAY)
+        promote(kept_run, 7, PromotionRequest(3), lambda _: None, TODAY)
     with kept_run.ledger.connection:
         kept_run.ledger.connection.execute("UPDATE trials SET trials_can_read_text = 1")
     with pytest.raises(CaddieError, match="could read the text"):
-        promote(kept_run, 1, 3, False, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(3), lambda _: None, TODAY)
     with kept_run.ledger.connection:
         kept_run.ledger.connection.execute("UPDATE trials SET trials_can_read_text = 0")
     monkeypatch.setattr("preflight.records.frontier.RECORD_NATS", 5.0)
     with pytest.raises(CaddieError, match=r"a mean lower by .* at this spread.*--seeds 4; or --non-record"):
-        promote(kept_run, 1, 2, False, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(2), lambda _: None, TODAY)
 
 
 @pytest.mark.slow
@@ -114,7 +122,7 @@ def test_a_seed_that_failed_is_not_drawn_again(kept_run, budget):
         patch.setattr("experiments.promotion.promote.new_seeds", lambda count: next(drawn) if count > 0 else [])
         for _ in range(2):
             with pytest.raises(CaddieError, match="seed 1 ended as crash.*every seed it is given"):
-                promote(kept_run, row.number, 3, True, lambda _: None, TODAY)
+                promote(kept_run, row.number, PromotionRequest(3, non_record=True), lambda _: None, TODAY)
     (measurement,) = record_measurements(kept_run, row.number)
     (baseline,) = record_measurements(kept_run, 0)
     assert (measurement.seed, baseline.seed) == (11, 10)
@@ -135,8 +143,8 @@ def test_a_seed_that_took_too_long_is_repeated(kept_run, monkeypatch):
 
     monkeypatch.setattr("experiments.promotion.promote.measure", slow_once)
     with pytest.raises(CaddieError, match=r"ended as timeout\(train\)"):
-        promote(kept_run, 1, 2, True, lambda _: None, TODAY)
-    promoted = promote(kept_run, 1, 2, True, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
+    promoted = promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
     assert tried[1] == tried[2]
     assert seeds_of(promoted) == [tried[0], tried[1]]
 
@@ -150,9 +158,9 @@ def test_a_scorer_that_took_too_long_has_seen_the_text_and_is_not_repeated(kept_
     with monkeypatch.context() as patch:
         patch.setattr("experiments.promotion.promote.measure", slow)
         with pytest.raises(CaddieError, match=r"ended as timeout\(score\)"):
-            promote(kept_run, 1, 2, True, lambda _: None, TODAY)
+            promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
     with pytest.raises(CaddieError, match=r"ended as timeout\(score\).*every seed it is given"):
-        promote(kept_run, 1, 2, True, lambda _: None, TODAY)
+        promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
 
 
 @pytest.mark.slow
@@ -165,7 +173,53 @@ def test_an_interrupted_preflight_is_repeated(kept_run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("experiments.promotion.promote.checks.run", cut)
         with pytest.raises(KeyboardInterrupt):
-            promote(kept_run, 1, 2, True, lambda _: None, TODAY)
-    promote(kept_run, 1, 2, True, lambda _: None, TODAY)
+            promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
+    promote(kept_run, 1, PromotionRequest(2, non_record=True), lambda _: None, TODAY)
     assert "smoke" not in {path.name for path in (kept_run.trial_folder(1) / "record").iterdir()}
     assert kept_run.ledger.promotion_attempt(1).passed_sha256
+
+
+@pytest.mark.slow
+def test_a_part_that_harms_stops_the_promotion_until_the_rest_is_measured(kept_run, budget):
+    """The patch of the printed command is the change without that part; --whole promotes the trial as it is."""
+    more = ("base/config.py", '"iterations": 12', '"iterations": 60')
+    harm = ("base/model.py", "* prior * 0.1\n", "* prior * 0.8\n")
+    row = run_trial(kept_run, proposal(kept_run, more, harm, title="two parts"), budget)
+    assert row.state is State.KEPT, row.detail
+    with kept_run.ledger.connection as connection:
+        connection.execute("UPDATE trials SET trials_can_read_text = 0")
+    with pytest.raises(CaddieError, match=r"without base/model.py:\d+, \+1 -1 it is better by") as caught:
+        promote(kept_run, row.number, PromotionRequest(2), lambda _: None, TODAY)
+    words = shlex.split(str(caught.value).partition("promote that: ")[2].partition(";")[0])
+    change = words[words.index("try") + 1]
+    parent = kept_run.workspace.best()
+    reduced = by_person.from_change(kept_run.workspace, str(kept_run.workspace.root / change), parent, "reduced")
+    tree = apply(reduced, kept_run.workspace.read(parent))
+    assert b"* prior * 0.1" in tree["base/model.py"].content
+    assert b'"iterations": 60' in tree["base/config.py"].content
+    assert (
+        promote(
+            kept_run, row.number, PromotionRequest(2, whole=True, non_record=True), lambda _: None, TODAY
+        ).row.number
+        == 2
+    )
+
+
+def test_the_record_has_the_name_that_the_person_gives(kept_run):
+    promoted = promote(
+        kept_run, 1, PromotionRequest(2, non_record=True, name="Twelve steps: a start"), lambda _: None, TODAY
+    )
+    assert promoted.folder == "records/track_pocket_non_record/2026-11-21_Twelve_steps_a_start_0001"
+    claim = record_folder.submission(kept_run.corpus, promoted, ME, TODAY, {})
+    assert claim["name"] == "Twelve steps: a start"
+
+
+def test_a_part_is_harmful_by_the_noise_and_the_number_of_parts(kept_run):
+    """Holm: with four parts, the least p-value must be under a quarter of 5 %."""
+    noise = noise_floor(kept_run.ledger, kept_run.tier)
+    sd = noise.difference_sd
+    assert harmful({"a": [-9 * sd] * 3}, noise) == ["a"]
+    just = next(-k * sd / 100 for k in range(1, 2000) if noise.p_value(-k * sd / 100, 3) < 0.05)
+    assert harmful({"a": [just] * 3}, noise) == ["a"]
+    assert harmful({"a": [just] * 3, "b": [0.0] * 3, "c": [sd] * 3}, noise) == []
+    assert harmful({"a": [-99 * sd] * 3, "b": [just] * 3}, noise) == ["a", "b"]

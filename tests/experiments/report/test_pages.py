@@ -8,42 +8,31 @@ import pytest
 from helpers.tiny_profile import proposal
 
 from experiments.report.pages import write
+from experiments.run.layout import open_ledger
+from experiments.run.run import open_run
+from experiments.runner.job import UNLIMITED
 from experiments.trial.trial import run_trial
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 HOSTILE = "<img src=x onerror=\"document.title='owned'\"> & </script><script>alert(1)</script>"
 
 
 @pytest.fixture(scope="module")
-def browser():
-    if not CHROMIUM or not DRIVER:
-        pytest.skip("chromium and chromedriver are not installed (apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1280,900",
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    opened = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield opened
-    opened.quit()
-
-
-@pytest.fixture
-def index(run, budget) -> Path:
-    """The report of a run with three ideas: one is measured, one contains markup, one does not apply."""
+def root(measured_repo, tmp_path_factory) -> Path:
+    """A repository with a run of three ideas: one is measured, one contains markup, one does not apply."""
+    folder = shutil.copytree(measured_repo, tmp_path_factory.mktemp("three") / "repo", symlinks=True)
+    run = open_run(folder, "night", "tiny", lambda *_: None)
     worse = ("base/config.py", '"smoothing": 0.5', '"smoothing": 8.0')
-    run_trial(run, proposal(run, worse, title="Smooth far more"), budget)
-    run_trial(run, proposal(run, ("base/model.py", "no such text", HOSTILE), title=HOSTILE), budget)
-    run_trial(run, proposal(run, ("base/absent.py", "a", "b"), title="Of no file"), budget)
-    return write(run.workspace.root, run.name)
+    run_trial(run, proposal(run, worse, title="Smooth far more"), UNLIMITED)
+    run_trial(run, proposal(run, ("base/model.py", "no such text", HOSTILE), title=HOSTILE), UNLIMITED)
+    run_trial(run, proposal(run, ("base/absent.py", "a", "b"), title="Of no file"), UNLIMITED)
+    run.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def index(root) -> Path:
+    """The report of that run."""
+    return write(root, "night")
 
 
 def titles(browser) -> list[str]:
@@ -85,7 +74,7 @@ def test_pages_work_and_show_hostile_text_as_text(index, browser):
     Select(browser.find_element("id", "verdict")).select_by_visible_text("bad_diff")
     assert len(titles(browser)) == 2
 
-    for page in sorted((index.parent / "trials").iterdir()):
+    for page in sorted((index.parent / "trials").glob("*.html")):
         browser.get(page.as_uri())
         assert browser.find_element("tag name", "h1").text
         for link in browser.find_elements("css selector", "a"):
@@ -104,18 +93,22 @@ def test_no_page_is_wider_than_the_screen(index, browser, width):
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_page_is_written_only_if_something_on_it_has_changed(index, run):
-    pages = {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
-    write(run.workspace.root, run.name)
-    assert pages == {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
-    run.ledger.add_ablation(1, "base/config.py:1", [0.01], "")
-    write(run.workspace.root, run.name)
-    now = {path.name: path.stat().st_mtime_ns for path in (index.parent / "trials").iterdir()}
-    assert [name for name in pages if pages[name] != now[name]] == ["0001.html"]
+def test_a_page_is_written_only_if_something_on_it_has_changed(root, tmp_path):
+    copy = shutil.copytree(root, tmp_path / "repo", symlinks=True)
+    folder = write(copy, "night").parent / "trials"
+    pages = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    write(copy, "night")
+    assert pages == {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    ledger = open_ledger(copy, "night")
+    ledger.add_ablation(1, "base/config.py:1", [0.01], "")
+    ledger.close()
+    write(copy, "night")
+    now = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    assert {name for name in pages if pages[name] != now[name]} == {"0001.html", "0001.curves.js"}
 
 
 def test_a_report_loads_nothing_from_outside_its_folder(index):
-    for page in [index, *(index.parent / "trials").iterdir()]:
+    for page in [index, *(index.parent / "trials").glob("*.html")]:
         text = page.read_text()
         assert not re.findall(r'(?:src|href)="(?:https?:)?//', text)
         assert HOSTILE not in text
