@@ -87,7 +87,8 @@ def harmful_parts(run: Run, row: Row, budget: Budget) -> str:
     all parts together (Holm 1979). The change without them is measured on the same seeds, unless that was the ablation
     itself, and written as a patch on top of the trial, which `try` measures and judges like any other.
     """
-    parts = changes(run.workspace.read(row.parent), run.workspace.read(str(row.commit_id)))
+    before, after = run.workspace.read(row.parent), run.workspace.read(str(row.commit_id))
+    parts = changes(before, after)
     measured = {label: values for label, values, verdict in run.ledger.ablations(row.number) if values and not verdict}
     tested = {part.label: measured[part.label] for part in parts if part.label in measured}
     labels = _harmful(tested, noise_floor(run.ledger, run.tier))
@@ -97,17 +98,16 @@ def harmful_parts(run: Run, row: Row, budget: Budget) -> str:
         f"without {one_line(label, 80)} it is better by {-fmean(tested[label]):.4f} bpb ({len(tested[label])} seeds)"
         for label in labels
     )
-    before, after = run.workspace.read(row.parent), run.workspace.read(str(row.commit_id))
     reduced = without(before, after, labels)
     if is_no_op(reduced, before):
         return f"{described}. Nothing is left without it: promote what it was tried against, or it with --whole"
     if len(labels) > 1:
-        together = f"all {len(labels)} harmful parts"
+        together = " and ".join(labels)
         if together not in measured:
             _ablate_change(run, row, len(parts) + 1, Change(together, "", reduced), budget)
             measured = {label: values for label, values, _ in run.ledger.ablations(row.number)}
-        value = f"{-fmean(values):+.4f} bpb" if (values := measured[together]) else "no value"
-        described += f"; without {together}: {value} better"
+        value = f"better by {-fmean(values):.4f} bpb" if (values := measured[together]) else "no value"
+        described += f"; without all of these: {value}"
     patch = run.trial_folder(row.number) / REDUCED
     patch.parent.mkdir(parents=True, exist_ok=True)
     tree = run.workspace.write(reduced, str(row.commit_id))

@@ -46,7 +46,8 @@ class ByProposer:
 def values(summary: RunSummary, ledger: Ledger) -> dict[str, Any]:
     """Return what the template of the index shows."""
     tier, best = summary.profile.tier, status.latest_incumbent(summary.rows)
-    unit, per_hour, spec = ("hours", 1.0, "{:.2f} h") if _hours(summary) >= 1 else ("minutes", 60.0, "{:.1f} min")
+    longest = max(summary.hours.values(), default=0.0)
+    unit, per_hour, spec = ("hours", 1.0, "{:.2f} h") if longest >= 1 else ("minutes", 60.0, "{:.1f} min")
     return {
         "best": best,
         "total": gains.total(ledger, tier),
@@ -90,10 +91,6 @@ def _overlay(summary: RunSummary) -> str:
     """Return the trials whose loss curves are shown at first: the baseline and the last incumbents."""
     kept = [str(row.number) for row in summary.rows if row.state.is_kept]
     return ", ".join(kept[:1] + kept[1:][-OVERLAID:])
-
-
-def _hours(summary: RunSummary) -> float:
-    return max(summary.hours.values(), default=0.0)
 
 
 def failures(rows: Iterable[Row]) -> list[Failure]:

@@ -1,7 +1,6 @@
 """Tests of promotion: what becomes a record, what is refused and why, and which seeds are measured again."""
 
 import json
-import shlex
 from datetime import date
 
 import pytest
@@ -9,15 +8,11 @@ from helpers.tiny_profile import git, proposal
 
 from common.errors import CaddieError, Refused
 from common.state import State
-from experiments.analysis.pairing import noise_floor
 from experiments.ledger.measurement import Measurement
 from experiments.promotion import record_folder
-from experiments.promotion.ablation import _harmful as harmful
 from experiments.promotion.promote import PromotionRequest, promote
 from experiments.promotion.promotion import Promotion
 from experiments.promotion.record_folder import Author
-from experiments.proposal import by_person
-from experiments.proposal.patch import apply
 from experiments.run.run import Run
 from experiments.trial.measure import measure
 from experiments.trial.trial import run_trial
@@ -179,32 +174,6 @@ def test_an_interrupted_preflight_is_repeated(kept_run, monkeypatch):
     assert kept_run.ledger.promotion_attempt(1).passed_sha256
 
 
-@pytest.mark.slow
-def test_a_part_that_harms_stops_the_promotion_until_the_rest_is_measured(kept_run, budget):
-    """The patch of the printed command is the change without that part; --whole promotes the trial as it is."""
-    more = ("base/config.py", '"iterations": 12', '"iterations": 60')
-    harm = ("base/model.py", "* prior * 0.1\n", "* prior * 0.8\n")
-    row = run_trial(kept_run, proposal(kept_run, more, harm, title="two parts"), budget)
-    assert row.state is State.KEPT, row.detail
-    with kept_run.ledger.connection as connection:
-        connection.execute("UPDATE trials SET trials_can_read_text = 0")
-    with pytest.raises(CaddieError, match=r"without base/model.py:\d+, \+1 -1 it is better by") as caught:
-        promote(kept_run, row.number, PromotionRequest(2), lambda _: None, TODAY)
-    words = shlex.split(str(caught.value).partition("promote that: ")[2].partition(";")[0])
-    change = words[words.index("try") + 1]
-    parent = kept_run.workspace.best()
-    reduced = by_person.from_change(kept_run.workspace, str(kept_run.workspace.root / change), parent, "reduced")
-    tree = apply(reduced, kept_run.workspace.read(parent))
-    assert b"* prior * 0.1" in tree["base/model.py"].content
-    assert b'"iterations": 60' in tree["base/config.py"].content
-    assert (
-        promote(
-            kept_run, row.number, PromotionRequest(2, whole=True, non_record=True), lambda _: None, TODAY
-        ).row.number
-        == 2
-    )
-
-
 def test_the_record_has_the_name_that_the_person_gives(kept_run):
     promoted = promote(
         kept_run, 1, PromotionRequest(2, non_record=True, name="Twelve steps: a start"), lambda _: None, TODAY
@@ -212,14 +181,3 @@ def test_the_record_has_the_name_that_the_person_gives(kept_run):
     assert promoted.folder == "records/track_pocket_non_record/2026-11-21_Twelve_steps_a_start_0001"
     claim = record_folder.submission(kept_run.corpus, promoted, ME, TODAY, {})
     assert claim["name"] == "Twelve steps: a start"
-
-
-def test_a_part_is_harmful_by_the_noise_and_the_number_of_parts(kept_run):
-    """Holm: with four parts, the least p-value must be under a quarter of 5 %."""
-    noise = noise_floor(kept_run.ledger, kept_run.tier)
-    sd = noise.difference_sd
-    assert harmful({"a": [-9 * sd] * 3}, noise) == ["a"]
-    just = next(-k * sd / 100 for k in range(1, 2000) if noise.p_value(-k * sd / 100, 3) < 0.05)
-    assert harmful({"a": [just] * 3}, noise) == ["a"]
-    assert harmful({"a": [just] * 3, "b": [0.0] * 3, "c": [sd] * 3}, noise) == []
-    assert harmful({"a": [-99 * sd] * 3, "b": [just] * 3}, noise) == ["a", "b"]
