@@ -1,4 +1,4 @@
-"""The phases of one program (locked): describe, size, train, pack, unpack, score, or all of it in one go."""
+"""The phases of one program (locked): describe, size, train, quantise, pack, unpack, score, or all of it in one go."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from base import protocol
+from base.compress.errors import FormatError
 from base.config import Config
 from base.overrides import describe_knobs, resolve
 from base.presets import DEFAULT_PRESET, LEFT_OUT, PRESETS, PUBLISHED_PARAMETERS
@@ -16,8 +17,12 @@ from base.techniques import TECHNIQUES
 def main() -> int:
     options = parse_arguments()
     config = resolve(PRESETS[options.preset](), options.set, os.environ)
-    phases = {"describe": describe, "size": size, "train": train, "pack": pack, "unpack": unpack, "score": score}
-    return {**phases, None: all_phases}[options.phase](config, options)
+    phases = {"describe": describe, "size": size, "train": train, "quantise": quantise, "pack": pack, "unpack": unpack}
+    try:
+        return {**phases, "score": score, None: all_phases}[options.phase](config, options)
+    except FormatError as error:
+        print(f"{options.phase}: {error}", file=sys.stderr)
+        return 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -35,6 +40,9 @@ def parse_arguments() -> argparse.Namespace:
     phase.add_argument("--out", type=Path, required=True)
     phase = phases.add_parser("train", parents=[shared], help="train to OUT/weights.bin")
     phase.add_argument("--data", type=Path, required=True)
+    phase.add_argument("--out", type=Path, required=True)
+    phase = phases.add_parser("quantise", parents=[shared], help="weights again from a checkpoint, with other knobs")
+    phase.add_argument("--checkpoint", type=Path, required=True)
     phase.add_argument("--out", type=Path, required=True)
     phase = phases.add_parser("pack", parents=[shared], help="entropy-code weights into an artifact")
     phase.add_argument("--weights", type=Path, required=True)
@@ -85,41 +93,63 @@ def print_table(found: dict, changed: bool):
 
 
 def size(config: Config, options: argparse.Namespace) -> int:
-    """Write OUT/size.json: bytes of the untrained model through its own export path."""
-    from base.export import weights_bytes
-    from base.model.gpt import GPT
-    from base.model.layers import initialize
+    """Write OUT/size.json: bytes of the untrained model through its own export path, and of each of its streams."""
+    from base.compress import artifact
+    from base.export import untrained_weights
 
-    model = GPT(config)
-    initialize(model, config.run.seed)
-    model_bytes = len(packed(config, weights_bytes(config, model)))
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "size.json").write_text(json.dumps({"model_bytes": model_bytes}))
+    packed = artifact.pack(untrained_weights(config, program_bytes()), codecs_of(config))
+    streams = [
+        {"kind": stream.kind, "codec": stream.codec, "bytes": len(stream.blob)} for stream in artifact.read(packed)[2]
+    ]
+    (options.out / "size.json").write_text(json.dumps({"model_bytes": len(packed), "streams": streams}))
     return 0
 
 
 def train(config: Config, options: argparse.Namespace) -> int:
     from base import runtime
-    from base.export import weights_bytes
+    from base.export import checkpoint_bytes, weights_bytes
     from base.train import NotFinite
     from base.train import train as run_training
 
     here = runtime.start()
     options.out.mkdir(parents=True, exist_ok=True)
     try:
-        model = run_training(config, here, options.data, options.out)
+        model, calibration = run_training(config, here, options.data, options.out)
     except NotFinite as error:
         here.log(str(error))
         return protocol.EXIT_NOT_FINITE
     if here.rank == 0:
-        (options.out / "weights.bin").write_bytes(weights_bytes(config, model))
+        (options.out / "checkpoint.bin").write_bytes(checkpoint_bytes(config, model, calibration))
+        weights = weights_bytes(config, model, calibration, program_bytes(), here.log)
+        (options.out / "weights.bin").write_bytes(weights)
+    here.barrier()  # ranks that left earlier would take the connections with them
     runtime.stop(here)
     return 0
 
 
+def quantise(config: Config, options: argparse.Namespace) -> int:
+    """Write weights again from a checkpoint of training, which holds what was learnt from data."""
+    from base import runtime
+    from base.export import load_checkpoint, weights_bytes
+
+    here = runtime.start()
+    loaded, model, calibration = load_checkpoint(options.checkpoint.read_bytes(), config, here)
+    options.out.write_bytes(weights_bytes(loaded, model, calibration, program_bytes(), here.log))
+    runtime.stop(here)
+    return 0
+
+
+def program_bytes() -> int:
+    """The bytes of this program as it is shipped."""
+    return os.path.getsize(sys.argv[0])
+
+
 def pack(config: Config, options: argparse.Namespace) -> int:
     """Write the artifact even if it is too large: the harness decides, and shows by how much it exceeds the cap."""
-    artifact = packed(config, options.weights.read_bytes())
+    from base.compress.pruning import pack_within
+
+    artifact = pack_within(options.weights.read_bytes(), options.cap_bytes, codecs_of(config))
     if len(artifact) > options.cap_bytes:
         print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
     options.out.write_bytes(artifact)
@@ -127,17 +157,17 @@ def pack(config: Config, options: argparse.Namespace) -> int:
 
 
 def unpack(config: Config, options: argparse.Namespace) -> int:
-    """Recover the weights, which shows that packing is entropy coding and nothing else."""
-    from base.compress import codec
+    """Recover the weights, which shows that packing is entropy coding, and pruning of the smallest integers at most."""
+    from base.compress import artifact, container
 
-    options.out.write_bytes(codec.decompress(options.artifact.read_bytes()))
+    options.out.write_bytes(container.dump(*artifact.unpack(options.artifact.read_bytes())))
     return 0
 
 
-def packed(config: Config, weights: bytes) -> bytes:
-    from base.compress import codec
+def codecs_of(config: Config) -> tuple[str, ...]:
+    from base.compress.pruning import codecs_of
 
-    return codec.compress(weights, config.pack.zstd_level)
+    return codecs_of(config.pack)
 
 
 def score(config: Config, options: argparse.Namespace) -> int:

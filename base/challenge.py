@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from base.compress import codec
+from base.compress.pruning import codecs_of, pack_within
 from base.config import Config
 from base.evaluate.sliding import SlidingScorer
 from base.export import load_model, weights_bytes
@@ -15,6 +15,7 @@ from base.runtime import start, stop
 from base.tokens import bpb, shards
 from base.train import NotFinite, train
 
+CAP_BYTES = 16_000_000  # of code and artifact
 BLOCK_TOKENS = 1 << 14  # the losses do not depend on the block size
 
 
@@ -31,19 +32,21 @@ def run(config: Config, program: Path) -> int:
         (folder / "train").symlink_to(data.resolve())
         started = time.perf_counter()
         try:
-            model = train(config, runtime, folder, folder)
+            model, calibration = train(config, runtime, folder, folder)
         except NotFinite as error:
             runtime.log(str(error))
+            stop(runtime)
             return 1
+    artifact, code_bytes = Path("artifact.bin"), program.stat().st_size
+    weights = weights_bytes(config, model, calibration, code_bytes, runtime.log) if runtime.rank == 0 else b""
+    runtime.barrier()
     runtime.log(f"stopping train_time:{1000 * (time.perf_counter() - started):.0f}ms")
-    artifact = Path("artifact.bin")
     if runtime.rank == 0:
-        blob = codec.compress(weights_bytes(config, model), config.pack.zstd_level)
+        blob = pack_within(weights, CAP_BYTES - code_bytes, codecs_of(config.pack))
         artifact.write_bytes(blob)
-        code_bytes = program.stat().st_size
         runtime.log(f"Code size: {code_bytes} bytes")
-        runtime.log(f"Serialized model int{config.quant.matrix_bits}+zstd: {len(blob)} bytes")
-        runtime.log(f"Total submission size int{config.quant.matrix_bits}+zstd: {code_bytes + len(blob)} bytes")
+        runtime.log(f"Serialized model int{config.quant.matrix_bits}+entropy: {len(blob)} bytes")
+        runtime.log(f"Total submission size int{config.quant.matrix_bits}+entropy: {code_bytes + len(blob)} bytes")
     runtime.barrier()
 
     loaded, model = load_model(artifact.read_bytes(), config.eval, runtime.dtype, runtime.device)

@@ -168,6 +168,31 @@ class Quant:
         0.0, "a matrix row's grid ends at this many standard deviations; 0 = its largest weight"
     )
     embed_clip_sigmas: float = knob(0.0, "the same for embedding tables")
+    bits_by_name: str = knob("", "bits of matrices whose name contains a text, the first wins: 'mlp:5,blocks.0.:8'")
+    bit_allocation: bool = knob(False, "choose bits by expected loss, under the bytes that the bits above would take")
+    rounding: str = knob("nearest", "gptq: later columns make up for errors", choices=("nearest", "gptq"))
+    gptq_damping: float = knob(0.01, "share of the mean diagonal added to a Hessian", Range(0.001, 0.1, log=True))
+    gptq_embedding: bool = knob(True, "use the Hessian of a tied embedding's outputs, as of any matrix")
+    clip_search: str = knob(
+        "none",
+        "choose each row's clip: five percentiles by the weights' error, or eight shares by the outputs'",
+        choices=("none", "percentile", "hessian"),
+    )
+    clip_row_share: float = knob(0.0, "how much wider rows are clipped that matter more (2026-04-06: 0.175)")
+    scale_mantissa: int = knob(10, "bits of mantissa of a row's fp16 scale; fewer code to fewer bytes")
+    scalar_bits: int = knob(32, "bits of gains, mixes and other floats", choices=(16, 32))
+    prune_share: float = knob(0.0, "smallest weights of matrices that are zeroed before rounding", Range(0.0, 0.1))
+    rotation: str = knob("none", "of a matrix's inputs; optrot tries signs", choices=("none", "hadamard", "optrot"))
+    lqer_matrices: int = knob(0, "matrices of the largest expected loss, whose error is corrected in low rank")
+    lqer_rank: int = knob(4, "its rank")
+    fill_bytes: int = knob(0, "code and artifact: clips in standard deviations are scaled to fill them; 0 = as given")
+    calibration: str = knob(
+        "batches",
+        "text for Hessians: training batches, or written by the model",
+        choices=("none", "batches", "generated"),
+    )
+    calibration_batches: int = knob(4, "training batches that are run again for it, inside the clock")
+    reserve_seconds: float = knob(8.0, "of max_wallclock_seconds, at most a tenth: for calibration and quantization")
     qat: str = knob(
         "none", "quantization-aware training: hard, straight-through rounding, or soft", choices=("none", "ste", "soft")
     )
@@ -177,7 +202,7 @@ class Quant:
 
 @dataclass(frozen=True)
 class Pack:
-    zstd_level: int = knob(22, "level of the entropy coder")
+    codecs: str = knob("mix,brotli,zstd,lzma", "codecs to choose from for each stream; mix is the coder of integers")
 
 
 @dataclass(frozen=True)

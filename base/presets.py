@@ -6,6 +6,7 @@ Every recipe also exists at pocket width as NAME_pocket: the same modules and de
 from dataclasses import replace
 
 from base.config import Attention, Average, Config, Data, Embed, Eval, Model, Optim, Quant, Range, Residual, Run
+from base.recipes import seed_569, seed_576, seed_738, seed_850, seed_962, seed_1302
 
 
 def baseline() -> Config:
@@ -47,94 +48,6 @@ def one_gpu() -> Config:
     )
 
 
-def seed_569() -> Config:
-    """#569, 1.1175 bpb: 11 layers, VRL, XSA on all, smear, bigrams, VE128; the base of the later seeds."""
-    return Config(
-        data=Data(batch_tokens=786_432, sequence_length=2048),
-        model=Model(num_layers=11, mlp_multiple=3.0),
-        embed=Embed(smear="vector", bigram_buckets=2048, projection_gain=22**-0.5),
-        attention=Attention(
-            rope_dims=16, rope_scaling="ntk", xsa_layers=":", value_residual="additive", ve_layers="-2:"
-        ),
-        residual=Residual(resid_mix="phase", ln_scale=True, unet_skips="plain"),
-        optim=Optim(muon_momentum=0.99, muon_momentum_start=0.92, muon_momentum_steps=1500, warmdown_iterations=3500),
-        quant=Quant(matrix_bits=6),
-        eval=Eval(eval_length=2048),
-    )
-
-
-def seed_738() -> Config:
-    """#738: #569 with one stream of static hyper-connections; its caches are not distributions and left out."""
-    seed = seed_569()
-    return replace(seed, residual=replace(seed.residual, hyper_streams=1), eval=replace(seed.eval, eval_stride=128))
-
-
-def seed_850() -> Config:
-    """#850, about 1.162 bpb without its cache: slope .9, softmax VRL, dense gates, XSA on the last four layers.
-
-    The second half of its layers does learn twice as fast here. Its soft rounding drifts away from the grid, ours
-    converges to it.
-    """
-    seed = seed_569()
-    return replace(
-        seed,
-        data=replace(seed.data, complementary_alpha=0.5),
-        model=replace(seed.model, leaky_slope=0.9),
-        embed=replace(seed.embed, bigram_buckets=4096),
-        attention=replace(seed.attention, xsa_layers="-4:", value_residual="softmax", attention_gate="dense"),
-        residual=replace(seed.residual, resid_mix="identity"),
-        optim=replace(seed.optim, late_layers="5:", late_lr_scale=2.0, warmdown="wsd", warmdown_share=0.25),
-        average=replace(seed.average, swa="tight", swa_weight=0.3, swa_of_ema=True),
-        quant=replace(seed.quant, matrix_bits=5, qat="soft"),
-    )
-
-
-def seed_962() -> Config:
-    """#962: as many key as query heads and a wider MLP, 5 bits.
-
-    Its QAT flag came on at step 1, but no step time in its logs shows a recompile: the flag was probably folded away,
-    so QAT is off here. CROWN-Q's term is outside the compiled program and did run. Its n-gram mixture is not a
-    distribution and left out.
-    """
-    seed = seed_569()
-    return replace(
-        seed,
-        model=replace(seed.model, num_kv_heads=8, mlp_multiple=3.5),
-        embed=replace(seed.embed, bigram_buckets=0),
-        attention=replace(seed.attention, value_residual="none"),
-        residual=replace(seed.residual, resid_mix="identity"),
-        quant=replace(seed.quant, matrix_bits=5, qat_start=0.0, crown_q=0.01),
-    )
-
-
-def seed_576() -> Config:
-    """#576, 1.1260 bpb before its rescoring: #962's shape with 8,192 bigrams and plain relu^2, 33.6 M parameters.
-
-    Its logs print that source. QAT is off as in #962: its flag came on at step 4,457 of 6,204 (share .7185, lr below
-    half) and the step time stayed 96.7 ms.
-    """
-    seed = seed_962()
-    return replace(
-        seed,
-        model=replace(seed.model, leaky_slope=0.0),
-        embed=replace(seed.embed, bigram_buckets=8192),
-        quant=replace(seed.quant, qat_start=0.7185, crown_q=0.0),
-    )
-
-
-def seed_1302() -> Config:
-    """#1302, 1.1106 bpb by sliding window: #1019's stack with gated skips and 2,816 bigrams of 160."""
-    seed = seed_569()
-    return replace(
-        seed,
-        data=replace(seed.data, order="strided"),
-        embed=replace(seed.embed, bigram_buckets=2816, bigram_dim=160, projection_gain=1.0),
-        attention=replace(seed.attention, value_residual="none"),
-        residual=replace(seed.residual, resid_mix="identity", unet_skips="gated"),
-        optim=replace(seed.optim, matrix_lr=0.030, adamw_projections=True),
-    )
-
-
 def challenge() -> Config:
     """The start of the search on 8xH100: the legal April stack on plain sp8192 (sources: dev/LOG.md, 2026-11-21)."""
     return Config(
@@ -162,7 +75,19 @@ def challenge() -> Config:
             lr_floor=0.1,
         ),
         average=Average(ema_decay=0.9965),
-        quant=Quant(matrix_bits=6, embed_bits=7, matrix_clip_sigmas=14.0, embed_clip_sigmas=20.0),
+        quant=Quant(
+            matrix_bits=6,
+            embed_bits=7,
+            matrix_clip_sigmas=12.5,
+            embed_clip_sigmas=14.0,
+            rounding="gptq",
+            scale_mantissa=5,
+            scalar_bits=16,
+            lqer_matrices=3,
+            fill_bytes=16_000_000,
+            calibration_batches=16,
+            reserve_seconds=24.0,
+        ),
         eval=Eval(eval_length=2048),
     )
 

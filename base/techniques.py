@@ -74,7 +74,6 @@ TRAINING: Table = {
     "tight_swa": {"swa": "tight", "swa_every": 5, "swa_weight": 0.3, "swa_of_ema": 1},
     # Quantization-aware training, at 5 bits, where it matters. #576's and #962's logs show no recompile when their
     # flag for it flips: it was probably folded away and inert, so their numbers say nothing about QAT.
-    "five_bits": {"matrix_bits": 5},
     "qat": {"matrix_bits": 5, "qat": "ste"},
     "soft_qat": {"matrix_bits": 5, "qat": "soft"},
     "crown_q": {"matrix_bits": 5, "crown_q": 100_000.0},
@@ -83,4 +82,23 @@ TRAINING: Table = {
     "packed": {"order": "packed"},
     "complementary": {"complementary_alpha": 0.5},
 }
-TECHNIQUES = {**NETWORK, **TRAINING}
+
+# Quantization and packing, which leave training unchanged.
+EXPORT: Table = {
+    "five_bits": {"matrix_bits": 5},
+    "ternary": {"matrix_bits": 2, "clip_search": "hessian"},
+    "mixed_bits": {"matrix_bits": 6, "bits_by_name": "mlp:5,blocks.0.:8"},
+    "gptq": {"matrix_bits": 5, "rounding": "gptq"},
+    "clip_percentile": {"matrix_bits": 5, "clip_search": "percentile"},
+    "clip_hessian": {"matrix_bits": 5, "rounding": "gptq", "clip_search": "hessian"},
+    "sd_clip": {"matrix_bits": 6, "matrix_clip_sigmas": 12.5, "embed_clip_sigmas": 20.0},
+    "sd_clip_rows": {"matrix_bits": 6, "matrix_clip_sigmas": 12.5, "clip_row_share": 0.175},
+    "bit_allocation": {"matrix_bits": 5, "rounding": "gptq", "bit_allocation": 1},
+    "lqer": {"matrix_bits": 4, "lqer_matrices": 3},
+    "mask_pruning": {"matrix_bits": 5, "rounding": "gptq", "prune_share": 0.05},
+    "hadamard": {"matrix_bits": 5, "rotation": "hadamard"},
+    "optrot": {"matrix_bits": 5, "rounding": "gptq", "rotation": "optrot"},
+    "short_scales": {"scale_mantissa": 5, "scalar_bits": 16},
+    "generated_text": {"matrix_bits": 5, "rounding": "gptq", "calibration": "generated"},
+}
+TECHNIQUES = {**NETWORK, **TRAINING, **EXPORT}

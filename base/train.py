@@ -1,10 +1,11 @@
-"""The training loop: build, warm up, wait for the data, train against the clock, average the weights."""
+"""The training loop: build, warm up, wait for the data, train against the clock, average the weights, calibrate."""
 
 import json
 import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +20,9 @@ from base.model.layers import initialize
 from base.optim import schedule
 from base.optim.averaging import WeightAverage
 from base.optim.optimizer import Optimizer
+from base.quant.calibration import Calibration, calibrate
 from base.quant.fake_quant import FakeQuantize
+from base.quant.quantize import check_knobs
 from base.runtime import Runtime
 from base.tokens import loader, shards
 from base.tokens.complementary import ComplementaryWeights
@@ -99,23 +102,42 @@ class Trainer:
             yield step + 1
 
 
-def train(config: Config, runtime: Runtime, data: Path, out: Path) -> GPT:
-    """Train on DATA/train/fineweb_train_*.bin and return the averaged model.
+def train(config: Config, runtime: Runtime, data: Path, out: Path) -> tuple[GPT, Calibration]:
+    """Train on DATA/train/fineweb_train_*.bin; return the averaged model, and what quantization is to know of it.
 
     The data starts the clock: nothing before OUT/ready is timed, everything after DATA/train appears is.
     """
-    trainer = Trainer(config, runtime)
+    check_knobs(config.quant)
+    trainer = Trainer(with_reserve(config, runtime), runtime)
     for hint in filter(None, (flash.missing_kernel_hint(runtime.device), eager_fallback_hint(config, runtime))):
         runtime.log(hint)
     trainer.warm_up()
     announce_and_wait(runtime, data, out)
+    streams = shards.mapped(data / "train", "fineweb_train_*.bin")
     with (out / "metrics.jsonl").open("w", buffering=1) if runtime.rank == 0 else open(os.devnull, "w") as metrics:
-        for _ in trainer.run(shards.mapped(data / "train", "fineweb_train_*.bin"), metrics):
+        for _ in trainer.run(streams, metrics):
             pass
     if warning := trainer.average.apply():
         runtime.log(warning)
     trainer.model.set_progress(1.0)
-    return trainer.model
+    trainer.fake_quant.remove(trainer.model)
+    started = time.perf_counter()
+    calibration = calibrate(config, runtime, trainer.model, loader.batches(config, runtime, streams))
+    runtime.log(f"calibrated on {config.quant.calibration} text in {time.perf_counter() - started:.2f}s")
+    return trainer.model, calibration
+
+
+def with_reserve(config: Config, runtime: Runtime) -> Config:
+    """Return the configuration with the reserve taken off a wallclock limit: calibration on training text is training.
+
+    Maintainers closed submissions whose calibration ran after the clock (#569, #609; rules.md section 2).
+    """
+    limit = config.run.max_wallclock_seconds
+    reserve = min(config.quant.reserve_seconds, limit / 10)
+    if not reserve:
+        return config
+    runtime.log(f"gptq:reserving {reserve:g}s of {limit:g}s for calibration and quantization")
+    return replace(config, run=replace(config.run, max_wallclock_seconds=limit - reserve))
 
 
 class Clock:

@@ -129,7 +129,9 @@ def budget_lines(tier: Tier) -> list[str]:
     return [
         training,
         f"Evaluation: {scoring}, loading included. Using it is legal.",
-        f"Packing: {packing}. It learns nothing: the artifact must decode to the weights byte for byte.",
+        f"Packing: {packing}. It learns nothing: the artifact must decode to the weights byte for byte, but for the "
+        "smallest integers of 1, pruned to fit.",
+        "Quantization: a change of that and of packing alone is measured on the incumbent's saved weights, untrained.",
         f"Artifact: {tier.target.cap_bytes:,} bytes with the code.",
     ]
 

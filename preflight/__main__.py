@@ -46,6 +46,10 @@ def main(
     else:
         for finding in report.findings:
             console.print(one_line(str(finding), 500))
+        if report.size:
+            console.print(f"size: {report.size}")
+        if report.size_unknown:
+            console.print(f"size: not known before training: {one_line(report.size_unknown, 300)}")
         times = ", ".join(f"{tier} {seconds:.1f} s" for tier, seconds in report.seconds.items())
         console.print(("passed" if report.passed else "refused") + f" ({times})")
     raise typer.Exit(0 if report.passed else 1)

@@ -1,5 +1,6 @@
 """All preflight checks of a tree, cheapest first, stopping at the first tier with a finding."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from preflight import smoke
 from preflight.candidate import describe, size
 from preflight.candidate.candidate import Candidate
 from preflight.candidate.launch import LaunchConfig
+from preflight.candidate.size import Forecast
 from preflight.finding import Finding
 from preflight.lint import lint
 from preflight.sandbox.cleanup import remove_tree
@@ -27,8 +29,9 @@ class Report:
 
     findings: list[Finding] = field(default_factory=list)
     knobs: str = ""  # the resolved configuration as JSON, as the program describes it
-    code_bytes: int = 0
-    model_bytes: int = 0  # of the smoke run's artifact
+    sections: dict[str, str] = field(default_factory=dict)  # of each knob
+    size_unknown: str = ""  # why there is no forecast
+    size: Forecast | None = None  # of the artifact after training
     honesty: Honesty | None = None
     seconds: dict[str, float] = field(default_factory=dict)  # per tier that ran
 
@@ -51,6 +54,7 @@ def run(
     folder: Path,
     level: str,
     build: Callable[[Tree], bytes] = bundle.build,
+    ratios: size.Ratios | None = None,
 ) -> Report:
     """Run every tier on one tree.
 
@@ -62,6 +66,7 @@ def run(
         folder: Receives train_gpt.py; everything else below it is temporary.
         level: Isolation level of the sandbox.
         build: Turns the tree into the program that is run.
+        ratios: Trained over untrained sizes that were measured, by kind.
 
     Returns:
         A report whose findings are those of the first tier that has any.
@@ -72,7 +77,7 @@ def run(
 
     Example:
         >>> report = run(tree, None, POCKET, corpus, Path("scratch"), available_levels()[0])
-        >>> report.passed, report.model_bytes
+        >>> report.passed, report.size
     """
     report = Report()
     with _timed(report, "static"):
@@ -82,14 +87,16 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     program = folder / bundle.NAME
     program.write_bytes(build(tree))
-    report.code_bytes = program.stat().st_size
     candidate = Candidate(program, target, level)
     work = folder / "smoke"
     try:
         with _timed(report, "describe"):
-            report.knobs = describe.knobs_json(candidate, folder / "describe")
-        with _timed(report, "smoke"):
-            _smoke(report, candidate, corpus, work)
+            report.knobs, report.sections = describe.knobs_json(candidate, folder / "describe")
+        with _timed(report, "size"):
+            _forecast_size(report, candidate, folder / "size", ratios or {})
+        if report.passed:
+            with _timed(report, "smoke"):
+                report.honesty = _smoke(candidate, corpus, work)
     except Refused as refusal:
         phase, expected = list(report.seconds)[-1], "a phase that succeeds"
         report.findings = [Finding(refusal.verdict, phase, str(refusal), expected, spent=refusal.spent)]
@@ -99,16 +106,24 @@ def run(
     return report
 
 
-def _smoke(report: Report, candidate: Candidate, corpus: Corpus, work: Path) -> None:
-    """Train on two seeds, pack, check the size, score and audit; raises Refused."""
+def _forecast_size(report: Report, candidate: Candidate, folder: Path, ratios: size.Ratios) -> None:
+    """Forecast the size; a program that cannot say it, such as an older tree, is left to packing, and noted."""
+    try:
+        untrained = size.measure(candidate, folder, json.loads(report.knobs).get("matrix_bits", ""))
+    except Refused as refusal:
+        report.size_unknown = str(refusal)
+        return
+    report.size = size.forecast(untrained, ratios, candidate.target.cap_bytes)
+    report.findings = report.size.findings()
+
+
+def _smoke(candidate: Candidate, corpus: Corpus, work: Path) -> Honesty:
+    """Train on two seeds, pack, score and audit; raises Refused."""
     seed = 1 + randbelow(1 << 30)
     trained = smoke.train(candidate, corpus, work, (seed, seed + 1))
     smoke.require_seed_matters(trained)
     artifact = smoke.pack(candidate, work, trained[0])
-    report.model_bytes = artifact.stat().st_size
-    report.findings = size.check(report.code_bytes, report.model_bytes, candidate.target.cap_bytes)
-    if report.passed:
-        report.honesty = smoke.score_and_audit(candidate, corpus, work, artifact)
+    return smoke.score_and_audit(candidate, corpus, work, artifact)
 
 
 @contextmanager

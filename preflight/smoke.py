@@ -11,7 +11,7 @@ from common.errors import Refused
 from common.state import State
 from data.corpus import Corpus
 from data.shards import Tokens, read_shard, write_shard
-from preflight.candidate import packing, size
+from preflight.candidate import packing
 from preflight.candidate.candidate import Candidate, raise_for_outcome
 from preflight.candidate.launch import LaunchConfig
 from preflight.sandbox.isolation.view import gpu_devices
@@ -23,6 +23,7 @@ from preflight.scoring.protocol import first_pass, scoring_session
 
 STEPS = 3
 SCORED_TOKENS = 1200
+SLACK = 0.5  # its artifact may be so much larger: `size` has forecast what training will make of it
 PROBES = 24  # distributions that the audit demands
 TRAIN_BATCHES = 4  # of training text
 LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
@@ -71,7 +72,7 @@ def pack(candidate: Candidate, folder: Path, weights: Path) -> Path:
     """Pack these weights and return the path of the artifact; raises Refused."""
     artifact = folder / "artifact.bin"
     folders = (folder / "pack", folder / "unpack")
-    packing.pack(_with_steps(candidate, STEPS), folders, LIMITS, weights, artifact, size.SLACK)
+    packing.pack(_with_steps(candidate, STEPS), folders, LIMITS, weights, artifact, SLACK)
     return artifact
 
 

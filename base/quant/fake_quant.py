@@ -1,11 +1,14 @@
 """Training on the export's grid: quantization-aware training (QAT) of the matrices, and CROWN-Q's penalty."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from base.config import Quant
 from base.model.layers import Linear
 from base.quant import grids
+from base.quant.quantize import bits_of
 
 MAX_SHARPNESS = 16.0  # of soft rounding, reached at the end; 1 is near identity
 
@@ -26,9 +29,16 @@ class FakeQuantize:
         self.quant, self.started, self.enabled = quant, False, False
         self.sharpness = torch.ones((), device=device)
         if quant.qat != "none":
-            for module in model.modules():
+            for name, module in model.named_modules():
                 if isinstance(module, Linear):
-                    module.fake_quant = self
+                    bits = bits_of(f"{name}.weight", False, quant)
+                    module.fake_quant = partial(self, bits=bits)
+
+    def remove(self, model: nn.Module) -> None:
+        """Let the matrix products see the weights themselves again."""
+        for module in model.modules():
+            if isinstance(module, Linear):
+                module.fake_quant = None
 
     def set_progress(self, progress: float) -> None:
         """Switch on after qat_start, and sharpen as training goes on."""
@@ -38,10 +48,10 @@ class FakeQuantize:
             share = (progress - self.quant.qat_start) / max(1.0 - self.quant.qat_start, 1e-9)
             self.sharpness.fill_(1.0 + (MAX_SHARPNESS - 1.0) * min(share, 1.0))
 
-    def __call__(self, weight: Tensor) -> Tensor:
+    def __call__(self, weight: Tensor, bits: int | None = None) -> Tensor:
         if not self.enabled:
             return weight
-        largest, scales = grids.grid(weight.detach(), self.quant.matrix_bits, self.quant.matrix_clip_sigmas)
+        largest, scales = grids.grid(weight.detach(), bits or self.quant.matrix_bits, self.quant.matrix_clip_sigmas)
         scales = scales.float()[:, None]
         if self.quant.qat == "soft":
             y = weight / scales

@@ -10,7 +10,7 @@ from math import sqrt
 from statistics import fmean
 
 from common.state import State
-from experiments.analysis.pairing import differences, noise_floor
+from experiments.analysis.pairing import WEIGHTS, differences, noise_floor, same_weights_noise
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
 from experiments.tiers import Tier
@@ -40,8 +40,10 @@ def gains(ledger: Ledger, tier: Tier, rows: Iterable[Row]) -> dict[int, Gain]:
     for row in rows:
         if row.delta_bpb is not None:
             measured = differences(ledger, row, row.tier, fresh=True) or differences(ledger, row, row.tier, fresh=False)
-            count = max(len(measured), 1)
-            found[row.number] = Gain(fmean(measured) if measured else row.delta_bpb, sd / sqrt(count), count)
+            on_weights = [stored for stored in ledger.measurement_rows(row.number) if stored.tier == WEIGHTS]
+            count = len(measured) or len(on_weights) or 1
+            spread = same_weights_noise(tier).difference_sd if on_weights and not measured else sd
+            found[row.number] = Gain(fmean(measured) if measured else row.delta_bpb, spread / sqrt(count), count)
     return found
 
 

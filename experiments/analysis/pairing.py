@@ -6,8 +6,9 @@ ledger.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from secrets import randbelow
+from statistics import stdev
 
 from common.state import State
 from experiments.judge.noise import Noise, loss_bound
@@ -15,8 +16,20 @@ from experiments.ledger.rows import MeasurementRow, Row
 from experiments.ledger.store import Ledger
 from experiments.tiers import Tier
 
+WEIGHTS = "weights"  # the ledger's tier for measurements on an incumbent's checkpoints (trial/same_weights.py)
+NOISE_SHARE = 0.05  # of the tier's noise: the spread of differences there (dev/benchmarks/quantisation.md)
+NOISE_DEGREES = 4.0
 # States of a trial whose re-measurement on fresh seeds was finished
 REMEASURED = (State.KEPT, State.KEPT_BY_PERSON, State.REVERTED, State.REVERTED_BY_PERSON)
+
+
+def same_weights_noise(tier: Tier, differences: Sequence[float] = ()) -> Noise:
+    """Return the noise of differences on the same weights: a small share of the tier's, or their own if that is more.
+
+    At few bits such differences spread as widely as they are large (dev/benchmarks/quantisation.md).
+    """
+    usual = NOISE_SHARE * tier.expected_noise.difference_sd
+    return Noise.expected(max(usual, stdev(differences) if len(differences) > 1 else 0.0), NOISE_DEGREES)
 
 
 def new_seeds(count: int) -> list[int]:

@@ -24,7 +24,7 @@ COMMANDS = (
     *(run.run, results.status, run.doctor, run.restore, results.show, results.diff, check.check),
     *(techniques.toggles, repeat.rescore, judging.rejudge, judging.ablate, judging.verdict, branches.promote),
     *(results.log, judging.compare, repeat.rerun, results.export, run.gc, branches.finalize, branches.adopt),
-    *(report.report, report.serve, calls.calls, results.verdicts, run.runs, run.rm),
+    *(report.report, report.serve, results.artifact, calls.calls, results.verdicts, run.runs, run.rm),
     *(steer.try_, steer.queue, steer.seeds, steer.keep, steer.revert, steer.note, steer.branch, steer.from_),
 )
 app = typer.Typer(

@@ -1,4 +1,4 @@
-"""Commands that measure a settled trial again: `rerun` repeats it, `rescore` scores its weights with other knobs."""
+"""Commands that measure a settled trial again: `rerun` repeats it, `rescore` scores its training with other knobs."""
 
 import contextlib
 from datetime import datetime
@@ -21,14 +21,17 @@ if TYPE_CHECKING:
 
 def rescore(
     number: Annotated[int, typer.Argument(help="a finished trial; 0 is the baseline")],
-    assignments: Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="a knob of packing or scoring")],
+    assignments: Annotated[
+        list[str], typer.Option("--set", metavar="NAME=VALUE", help="a knob of quantization, packing or scoring")
+    ],
     name: Name = "demo",
     level: Level = None,
     root: Root = Path(),
 ) -> None:
-    """Pack and score a finished trial's weights again with other knobs, without training.
+    """Score a finished trial again with other knobs of quantization, packing or scoring, without training.
 
     Example: python -m experiments rescore 0 --set eval_stride=32
+    Example: python -m experiments rescore 0 --set matrix_bits=5 --set rounding=gptq
     """
     from data.corpus import Corpus
     from experiments.runner import rescore as runner

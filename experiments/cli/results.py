@@ -1,4 +1,4 @@
-"""Commands that read a run: `status`, `log`, `show`, `diff`, `verdicts`, `export`."""
+"""Commands that read a run: `status`, `log`, `show`, `artifact`, `diff`, `verdicts`, `export`."""
 
 import csv
 import json
@@ -21,7 +21,7 @@ from experiments.cli.console import STYLES, screen
 from experiments.cli.options import AsJson, Name, Root
 from experiments.ledger.rows import COLUMNS, MeasurementRow, Row, class_name, nested
 from experiments.proposal.parts import by_of
-from experiments.run.layout import open_ledger
+from experiments.run.layout import measurement_folder, open_ledger
 
 
 def status(
@@ -177,3 +177,51 @@ def cell(text: str) -> str:
     """Return text for a spreadsheet cell, quoted if it begins like a formula."""
     shown = one_line(text, 10 * len(text) + 1)  # in full, control characters as escapes
     return f"'{shown}" if shown.startswith(("=", "+", "-", "@")) else shown
+
+
+def artifact(
+    number: Annotated[int, typer.Argument(help="a measured trial; 0 is the baseline")],
+    name: Name = "demo",
+    as_json: AsJson = False,
+    root: Root = Path(),
+) -> None:
+    """List the tensors of a trial's artifact: bits, clipped share, error and bytes.
+
+    Example: python -m experiments artifact 12
+
+    `clipped` is the share of integers at an end of their grid. `error` is the squared error of a layer's outputs over
+    their squares, weighted by its inputs, as the program states it. Arrays that are packed together share the bytes.
+    """
+    from experiments.analysis.artifact import read
+
+    ledger = open_ledger(root, name)
+    rows = [row for row in ledger.measurement_rows(number) if row.fresh_for in (None, number)]
+    if not rows:
+        raise CaddieError(f"trial {number} was never measured: there is no artifact")
+    folders = [measurement_folder(ledger.path.parent, number, row) for row in rows]
+    taken, folder = next(
+        ((row, path) for row, path in zip(rows, folders, strict=True) if (path / "artifact.bin").exists()),
+        (rows[0], folders[0]),
+    )
+    tensors = read(folder / "artifact.bin", folder / "weights.bin")
+    measured, total = taken.measured, sum(tensor.size for tensor in tensors)
+    if as_json:
+        print(json.dumps({"bytes": total, "code_bytes": measured.code_bytes, "tensors": [*map(asdict, tensors)]}))
+        return
+    table = Table("tensor", *("values", "bits", "clipped", "error", "codec", "bytes", "bits/value"), box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for tensor in tensors:
+        table.add_row(
+            Text(one_line(tensor.name, 60)),
+            f"{tensor.values:,}" if tensor.values else "",
+            "" if tensor.bits is None else str(tensor.bits),
+            "" if tensor.clipped is None else f"{tensor.clipped:.2%}",
+            "" if tensor.error is None else f"{tensor.error:.2e}",
+            Text(one_line(tensor.codec, 10)),
+            f"{tensor.size:,}",
+            f"{tensor.bits_per_value:.2f}" if tensor.values else "",
+        )
+    console = screen()
+    console.print(table)
+    console.print(Text(f"model {total:,} bytes, code {measured.code_bytes:,}, together {measured.artifact_bytes:,}"))

@@ -224,17 +224,20 @@ def m010_requests(connection: sqlite3.Connection) -> None:
             taken_at TEXT NOT NULL
         )"""
     )
-    connection.execute(
-        "CREATE TABLE remarks (trial INTEGER NOT NULL REFERENCES trials (number), text TEXT NOT NULL, made_at TEXT)"
-    )
+    remarks = "trial INTEGER NOT NULL REFERENCES trials (number), text TEXT NOT NULL, made_at TEXT"
+    connection.execute(f"CREATE TABLE remarks ({remarks})")
+
+
+@migration
+def m011_sizes(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE trials ADD COLUMN size TEXT")
 
 
 def attempts_from_facts(connection: sqlite3.Connection) -> None:
     """Move the state of promotions out of the facts `record_N…` that earlier versions kept it in."""
     facts = dict(connection.execute("SELECT name, value FROM facts WHERE name LIKE 'record\\_%' ESCAPE '\\'"))
     numbers = {int(found[1]) for name in facts if (found := re.match(r"record_(\d+)", name))}
-    trials = {row[0] for row in connection.execute("SELECT number FROM trials")}
-    for number in sorted(numbers & trials):
+    for number in sorted(numbers & {row[0] for row in connection.execute("SELECT number FROM trials")}):
         fact = f"record_{number}"
         failure = facts.get(f"{fact}_failed", "")
         failed = re.match(r"seed (\d+) ended as ([^:]+): ", failure)

@@ -52,6 +52,7 @@ class Row:
     steps: int | None  # of training, if granted by cost (experiments/trial/equal_compute.py); None = the tier's
     step_cost: float | None  # CPU seconds of a step relative to the baseline's
     spent: str | None  # [used, limit] of every finite budget, of the seed closest to the limit: JSON
+    size: str | None  # the forecast of the artifact before training (preflight/candidate/size.py): JSON
 
     @property
     def has_value(self) -> bool:
@@ -72,7 +73,7 @@ class MeasurementRow:
     folder: str  # below the requesting trial's; empty in ledgers from before folder names were random
 
 
-JSON_COLUMNS = frozenset({"proposal", "knobs", "change", "spent", "measured", "differences"})
+JSON_COLUMNS = frozenset({"proposal", "knobs", "change", "spent", "size", "measured", "differences"})
 
 
 def nested(record: Mapping[str, object]) -> dict[str, object]:

@@ -9,13 +9,15 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers.diff import DiffLexer
 
+from common.errors import CaddieError
 from common.text import one_line
+from experiments.analysis import artifact
 from experiments.analysis.pairing import pairs
 from experiments.analysis.status import rerun_command
 from experiments.ledger import usage
 from experiments.ledger.rows import Row
 from experiments.ledger.store import Ledger
-from experiments.report import artifact_bytes, trial_charts
+from experiments.report import trial_charts
 from experiments.report.summary import LABELS, RunSummary
 from experiments.run.layout import measurement_folder
 from experiments.runner.curves import Curve, read_curve
@@ -45,7 +47,7 @@ def values(summary: RunSummary, ledger: Ledger, i: int, diff: str, has_curve: bo
         "first": first.measured if first else None,
         "overlay": ", ".join(str(each.number) for each in (row, parent) if each),
         "has_curve": has_curve,
-        "streams": artifact_bytes.read(folder / "weights.bin") if folder else [],
+        "tensors": _tensors(folder),
         "diff": _highlighted(diff),
         "labels": LABELS,
         "stages": ledger.stages(row.number),
@@ -70,6 +72,14 @@ def curves(summary: RunSummary, ledger: Ledger, row: Row) -> Iterator[tuple[int,
 def _highlighted(diff: str) -> Markup | str:
     safe = "\n".join(one_line(line, 500) for line in diff.splitlines())
     return Markup(highlight(safe, DiffLexer(), HtmlFormatter(cssclass="diff"))) if safe else ""
+
+
+def _tensors(folder: Path | None) -> list[artifact.Tensor]:
+    """Return the tensors of a measurement's artifact; none if its files are gone or in a format of their own."""
+    try:
+        return artifact.read(folder / "artifact.bin", folder / "weights.bin") if folder else []
+    except CaddieError:
+        return []
 
 
 def _tail(path: Path) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.ledger.store import Ledger
 from experiments.run.layout import measurement_folder
 
-LARGE_FILES = ("weights.bin", "artifact.bin")
+LARGE_FILES = ("weights.bin", "artifact.bin", "checkpoint.bin")
 
 
 def disposable(folder: Path, ledger: Ledger) -> Iterator[Path]:

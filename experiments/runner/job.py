@@ -19,6 +19,7 @@ class Budget:
     cpu_calibration_seconds: float  # the machine's speed when the baseline was measured
 
 
+CHECKPOINT = "checkpoint.bin"  # in a measurement's folder: weights before quantization, and its calibration
 LOSSES = "losses.npy"  # in a measurement's folder: nats of every token of its split, float16
 UNLIMITED = Budget(*[float("inf")] * 4)
 
@@ -38,6 +39,7 @@ class Job:
         full_audit: Audit the losses of all tokens: for what may become the incumbent or a record.
         reference: Losses of the incumbent, over which a gain is claimed, in the format of LOSSES.
         data_seed: The seed for order and offset of the training shards (experiments/runner/seeds.py).
+        checkpoint: What an earlier training left: it is quantized again, and nothing is trained.
     """
 
     bundle: Path
@@ -50,6 +52,7 @@ class Job:
     full_audit: bool = True
     reference: Path | None = None
     data_seed: int = ORIGINAL_ORDER
+    checkpoint: Path | None = None
 
 
 class Runner(Protocol):

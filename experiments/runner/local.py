@@ -13,7 +13,7 @@ from experiments.ledger.measurement import ORIGINAL_ORDER, Measurement
 from experiments.ledger.usage import SETUP_BUDGET
 from experiments.runner import calibration
 from experiments.runner.curves import Curve, read_curve, run_watched
-from experiments.runner.job import LOSSES, Job
+from experiments.runner.job import CHECKPOINT, LOSSES, Job
 from experiments.runner.referee import Score, score
 from experiments.runner.seeds import shuffle_shards
 from experiments.tiers import PACK_SECONDS
@@ -21,9 +21,10 @@ from preflight.candidate import packing
 from preflight.candidate.candidate import Candidate, raise_for_outcome
 from preflight.sandbox.cleanup import remove_tree
 from preflight.sandbox.job import Limits, Outcome, collect_output
+from preflight.sandbox.start import run
 from preflight.source import bundle
 
-PHASES = ("train", "pack", "unpack", "score", "proof")
+PHASES = ("train", "quantise", "pack", "unpack", "score", "proof")
 METRICS_BYTES = 1 << 22
 SETUP_SECONDS = 300.0
 AUDIT_FACTOR = 10.0  # the audit reads everything again in small blocks, with a forward pass for every position
@@ -62,7 +63,10 @@ class LocalRunner:
 
         speed = calibration.cpu_seconds()
         slowdown = calibration.slowdown(speed, job.budget.cpu_calibration_seconds)
-        trained = _train(candidate, job, folders["train"], slowdown, weights, spent)
+        if job.checkpoint is None:
+            trained = _train(candidate, job, folders["train"], slowdown, weights, spent)
+        else:
+            trained = _quantise(candidate, job, job.checkpoint, folders["quantise"], slowdown, weights, spent)
 
         limits = Limits(PACK_SECONDS, tier.pack_cpu_seconds)
         pack_folders = (folders["pack"], folders["unpack"])
@@ -124,7 +128,22 @@ def _train(candidate: Candidate, job: Job, folder: Path, slowdown: float, weight
     if limits.cpu_seconds < inf:
         spent[SETUP_BUDGET] = (round(trained.setup_cpu_seconds, 3), round(limits.setup_cpu_seconds, 3))
     collect_output(training.out, "weights.bin", candidate.weights_bytes, weights)
+    with contextlib.suppress(Refused):  # trees of earlier versions leave none, and nothing depends on it
+        collect_output(training.out, CHECKPOINT, candidate.checkpoint_bytes, weights.with_name(CHECKPOINT))
     return trained
+
+
+def _quantise(
+    candidate: Candidate, job: Job, checkpoint: Path, folder: Path, slowdown: float, weights: Path, spent: Spent
+) -> Outcome:
+    """Quantize an earlier training's checkpoint; its time counts as training time. Raises Refused."""
+    limits = Limits(job.tier.train_wall_seconds, slowdown * job.budget.train_cpu_seconds)
+    quantising = candidate.quantise(folder, limits, checkpoint)
+    quantised = run(quantising)
+    raise_for_outcome(quantising, quantised, "train")
+    _record_usage(spent, "train", limits, quantised.cpu_seconds, quantised.wall_seconds)
+    collect_output(quantising.out, "weights.bin", candidate.weights_bytes, weights)
+    return quantised
 
 
 def _score(

@@ -50,6 +50,8 @@ def measure_baseline(run: Run, progress: Callable[[], None] = lambda: None) -> R
         with run.stage(number, "the baseline", "preflight"):
             tree = run.workspace.read(start)
             report = checks.run(tree, None, run.tier.target, run.corpus, folder, run.level)
+            if report.size:
+                run.ledger.update(number, size=report.size.to_json())
         if not report.passed:
             raise report.findings[0].refusal()
         run.ledger.update(number, state=State.RUNNING.value)

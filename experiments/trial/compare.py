@@ -1,11 +1,21 @@
 """Compare a candidate with the incumbent: measure the seeds that the rule asks for, until it ends the trial."""
 
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 
 from common.errors import Refused
 from common.state import State
-from experiments.analysis.pairing import is_simplification, noise_floor, reference_seeds, simplification_cost
+from experiments.analysis.pairing import (
+    WEIGHTS,
+    is_simplification,
+    noise_floor,
+    reference_seeds,
+    same_weights_noise,
+    simplification_cost,
+)
 from experiments.judge.noise import Noise
 from experiments.judge.rule import FINAL_STEPS, Evidence, Rule, Step
 from experiments.ledger.measurement import Measurement
@@ -16,6 +26,7 @@ from experiments.runner.seeds import require_seeds_matter
 from experiments.tiers import Tier
 from experiments.trial.incumbent import remeasure
 from experiments.trial.measure import Entry, loss_files, measure
+from experiments.trial.same_weights import checkpoints_of, weights_tier
 from preflight.sandbox.start import wipe_shared_state
 
 REPEAT = "repeat"  # the ledger's tier for a search seed that was run a second time
@@ -32,7 +43,13 @@ class Judgment:
     reason: str
 
 
-def compare(run: Run, entry: Entry, incumbent: Row, tier: Tier) -> Judgment:
+class TrainsOtherwise(Exception):
+    """A change that was to leave training alone gave another artifact or checkpoint after training."""
+
+
+def compare(
+    run: Run, entry: Entry, incumbent: Row, tier: Tier, checkpoints: Mapping[int, Path] | None = None
+) -> Judgment:
     """Compare a candidate with the incumbent at one tier.
 
     Args:
@@ -40,40 +57,58 @@ def compare(run: Run, entry: Entry, incumbent: Row, tier: Tier) -> Judgment:
         entry: The candidate.
         incumbent: The row of the trial that the candidate is compared with.
         tier: The tier to measure at.
+        checkpoints: The incumbent's by seed, if the change leaves training alone: the search runs on these.
 
     Raises:
         Refused: The candidate failed or broke a rule. If a limit ended it, the error carries its value so far.
         IncumbentFailed: The incumbent failed on every fresh seed, or fell behind its own numbers.
         MachineError: The incumbent could not be measured.
     """
-    rule, noise = tier.rule, noise_floor(run.ledger, tier)
+    if checkpoints and tier.rule.fresh:  # without fresh seeds nothing would be run in full before it is kept
+        with suppress(TrainsOtherwise):
+            return _compare(run, entry, incumbent, tier, checkpoints)
+    return _compare(run, entry, incumbent, tier, {})
+
+
+def _compare(run: Run, entry: Entry, incumbent: Row, tier: Tier, checkpoints: Mapping[int, Path]) -> Judgment:
+    """Follow the rule until it ends the trial; raises TrainsOtherwise if the checkpoints said nothing of it."""
+    rule, usual = tier.rule, noise_floor(run.ledger, tier)
     row = run.ledger.row(entry.number)
     net_lines, simplifies = row.net_code_lines or 0, is_simplification(row, incumbent)
-    handicap = rule.handicap(net_lines, noise, simplification_cost(run.ledger, tier, noise))
+    handicap = rule.handicap(net_lines, usual, simplification_cost(run.ledger, tier, usual))
     incumbent_bpb = reference_seeds(run.ledger, incumbent, tier)
-    seeds = rotate(list(incumbent_bpb), entry.number)[: rule.seeds]
+    seeds = rotate(list(checkpoints or incumbent_bpb), entry.number)[: rule.seeds]
     search: list[Measurement] = []
     fresh: list[Measurement] = []
 
     def evidence() -> Evidence:
         return Evidence(*([m.val_bpb - incumbent_bpb[m.seed] for m in measured] for measured in (search, fresh)))
 
+    def noise() -> Noise:
+        return same_weights_noise(tier, [*evidence().search, *evidence().fresh]) if checkpoints else usual
+
     def reason() -> str:
-        return explain(evidence(), noise, rule, net_lines, handicap, simplifies)
+        return explain(evidence(), noise(), rule, net_lines, handicap, simplifies)
 
     try:
-        while (step := rule.step(evidence(), noise, handicap, len(search) < len(seeds), simplifies)) not in FINAL_STEPS:
+        while True:
+            step = rule.step(evidence(), noise(), handicap, len(search) < len(seeds), simplifies)
+            if step in FINAL_STEPS:
+                break
             if step is Step.SEARCH:
                 seed = seeds[len(search)]
-                full_audit, count = not rule.fresh and tier is run.tier, f"{len(search) + 1} of {len(seeds)}"
-                search.append(measure(run, entry, tier, seed, full_audit=full_audit, count=count))
+                search.append(_search(run, entry, tier, seed, f"{len(search) + 1} of {len(seeds)}", checkpoints))
             else:
-                if not fresh:
-                    require_repeatable(run, entry, search[0], tier, noise)
+                if not fresh and not checkpoints:
+                    require_repeatable(run, entry, search[0], tier, usual)
+                if not fresh and checkpoints:
+                    require_same_artifact(run, entry, search[0], tier)
                 count = f"{len(fresh) + 1} of {rule.fresh}"
                 reference = remeasure(run, incumbent, tier, entry.number, count=count)
                 incumbent_bpb[reference.seed] = reference.val_bpb
                 fresh.append(measure(run, entry, tier, reference.seed, fresh_for=entry.number, count=count))
+                if checkpoints:
+                    require_same_checkpoint(run, entry, incumbent, tier, reference.seed)
             losses, reference_losses = (loss_files(run, number, tier) for number in (entry.number, incumbent.number))
             require_seeds_matter([*search, *fresh], losses, reference_losses)
     except Refused as refusal:
@@ -84,6 +119,39 @@ def compare(run: Run, entry: Entry, incumbent: Row, tier: Tier) -> Judgment:
             raise refusal from None
         raise
     return Judgment(State(step.value), fmean(evidence().reported), fresh or search, reason())
+
+
+def _search(run: Run, entry: Entry, tier: Tier, seed: int, count: str, checkpoints: Mapping[int, Path]) -> Measurement:
+    """Measure a candidate on a seed of the generation: in full, or on the incumbent's checkpoint of that seed."""
+    full_audit = not tier.rule.fresh and tier is run.tier
+    if not checkpoints:
+        return measure(run, entry, tier, seed, full_audit=full_audit, count=count)
+    data_seed = run.ledger.data_seed(entry.number, tier.name, seed, None)
+    on_weights, checkpoint = weights_tier(tier), checkpoints[seed]
+    return measure(
+        run, entry, on_weights, seed, None, WEIGHTS, None, full_audit, count, data_seed, checkpoint=checkpoint
+    )
+
+
+def require_same_artifact(run: Run, entry: Entry, first: Measurement, tier: Tier) -> None:
+    """Run a candidate in full on a seed whose checkpoint it was measured on; raises TrainsOtherwise.
+
+    The same artifact shows that its training is the incumbent's on this seed.
+    """
+    wipe_shared_state()
+    whole = measure(run, entry, tier, first.seed, stage="confirm", stored_as=lambda _: REPEAT, full_audit=False)
+    if whole.artifact_sha256 != first.artifact_sha256:
+        raise TrainsOtherwise
+
+
+def require_same_checkpoint(run: Run, entry: Entry, incumbent: Row, tier: Tier, seed: int) -> None:
+    """Compare what both sides' training left on a fresh seed: only equal weights have the small noise.
+
+    One seed shows nothing of the next: a change may touch training for some seeds alone. Raises TrainsOtherwise.
+    """
+    paths = [checkpoints_of(run, number, tier).get(seed) for number in (entry.number, incumbent.number)]
+    if None in paths or len({path.read_bytes() for path in paths if path}) != 1:
+        raise TrainsOtherwise
 
 
 def require_repeatable(run: Run, entry: Entry, first: Measurement, tier: Tier, noise: Noise) -> None:

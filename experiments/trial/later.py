@@ -7,6 +7,7 @@ from common.errors import CaddieError, IncumbentFailed, Refused
 from common.state import State
 from common.text import one_line
 from experiments.analysis.pairing import (
+    WEIGHTS,
     differences,
     is_simplification,
     new_seeds,
@@ -152,7 +153,9 @@ def revert(run: Run, number: int, reason: str) -> str:
 def _measured(run: Run, number: int) -> tuple[Row, Row]:
     """Return a trial with a value and the incumbent that it was compared with; raises CaddieError."""
     row = run.ledger.row(number)
-    if not row.has_value or row.state is State.BASELINE or not differences(run.ledger, row, run.tier.name, False):
+    stored = run.ledger.measurement_rows(number)
+    compared = any(each.tier in (run.tier.name, WEIGHTS) and each.fresh_for is None for each in stored)
+    if not row.has_value or row.state is State.BASELINE or not compared:
         raise CaddieError(f"trial {number:04d} is {row.state}, expected one that was compared with its incumbent")
     parent = run.ledger.with_commit(row.parent)
     if parent is None or parent.state is State.DISHONEST:
@@ -165,8 +168,9 @@ def _measure_fresh(run: Run, row: Row, parent: Row, count: int) -> FreshSeeds:
     entry = Entry(row.number, row.title, program_path(run, row), cpu_budget(run, measure_baseline(run)))
     if count and not differences(run.ledger, row, run.tier.name, fresh=True):
         rows = [each for each in run.ledger.measurement_rows(row.number) if each.tier == run.tier.name]
-        first = next(each.measured for each in rows if each.fresh_for is None)
-        require_repeatable(run, entry, first, run.tier, noise_floor(run.ledger, run.tier))
+        first = next((each.measured for each in rows if each.fresh_for is None), None)
+        if first:  # a trial that was measured on saved weights alone has nothing to repeat
+            require_repeatable(run, entry, first, run.tier, noise_floor(run.ledger, run.tier))
     measured = [each.measured for each in run.ledger.measurement_rows(row.number) if each.tier == run.tier.name]
     data_seed = new_seeds(1)[0]  # other data than any earlier batch had
     for each in range(1, count + 1):

@@ -36,6 +36,7 @@ def measure(
     full_audit: bool = True,
     count: str = "",
     data_seed: int | None = None,
+    checkpoint: Path | None = None,
 ) -> Measurement:
     """Train, pack and score a program with one seed, and record the measurement.
 
@@ -44,12 +45,13 @@ def measure(
         entry: The program.
         tier: The tier to measure at.
         seed: The training seed.
-        fresh_for: The trial that asked for a fresh seed, which the seconds count for; None for the entry's own search.
+        fresh_for: The trial that asked for a fresh seed; None for the entry's own search.
         stage: The stage to announce and time; "measure" or "confirm" by default.
-        stored_as: Returns the tier to record the measurement under; by default `tier`, where it is evidence.
-        full_audit: Audit the losses of all tokens. A measurement that decides no keep may do with a part of them.
+        stored_as: Returns the tier to record the measurement under; by default `tier`.
+        full_audit: Audit the losses of all tokens.
         count: Which of the stage's seeds this is, such as `2 of 3`.
         data_seed: The data seed; by default that of the other side of the pair (`data_seed_for`).
+        checkpoint: Quantize this checkpoint instead of training.
 
     Raises:
         Refused: The program failed or broke a rule. The message names no seed.
@@ -62,10 +64,9 @@ def measure(
         reference = reference_losses(run, row, tier, seed)
         if data_seed is None:
             data_seed = data_seed_for(run, entry, tier, seed, fresh_for)
-        paced = tier.with_steps(row.steps)
-        job = Job(
-            entry.program, paced, run.corpus, seed, entry.budget, work, run.level, full_audit, reference, data_seed
-        )
+        paced, corpus, budget = tier.with_steps(row.steps), run.corpus, entry.budget
+        sources = (reference, data_seed, checkpoint)
+        job = Job(entry.program, paced, corpus, seed, budget, work, run.level, full_audit, *sources)
         try:
             measured = run.runner.measure(job)
             tier_name = stored_as(measured) if stored_as else tier.name

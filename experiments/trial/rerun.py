@@ -44,7 +44,9 @@ def rerun(run: Run, number: int, seed: int | None, data_seed: int | None = None)
         raise CaddieError(f"trial {number} was never measured (its state is {row.state}); `status` lists what was")
     rows = [stored for stored in run.ledger.measurement_rows(number) if stored.tier == run.tier.name]
     earlier = {stored.measured.seed: stored.measured for stored in rows}
-    chosen = next(iter(earlier)) if seed is None else seed
+    chosen = next(iter(earlier), None) if seed is None else seed
+    if chosen is None:
+        raise CaddieError(f"trial {number} was measured on saved weights alone; choose a seed: --seed")
     tier = replace(run.tier, name=RERUN)
     entry = Entry(number, row.title, program_path(run, row), cpu_budget(run, measure_baseline(run)))
     measured = measure(run, entry, tier, chosen, stage=RERUN, data_seed=data_seed)

@@ -1,7 +1,7 @@
 """Run one trial: a proposal becomes a tree, passes preflight, is measured, judged, committed and settled."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from common.errors import IncumbentFailed, ProposalError, Refused
 from common.state import State
 from common.text import one_line
 from experiments.analysis.pairing import reference_seeds
+from experiments.analysis.sizes import size_ratios
 from experiments.ledger.rows import Row
 from experiments.proposal.gate import Change, gates
 from experiments.proposal.parts import PERSON, REFUSED, by_of, part_of, title_of
@@ -20,13 +21,14 @@ from experiments.trial.compare import Judgment, compare
 from experiments.trial.equal_compute import grant_steps
 from experiments.trial.incumbent import disown, refresh
 from experiments.trial.measure import Entry
+from experiments.trial.same_weights import checkpoints, leaves_training_alone
 from experiments.trial.settle import mark_lost, settle, settle_refused
 from preflight import checks
 from preflight.sandbox.cleanup import remove_tree
 from preflight.source import bundle
 from preflight.source.tree import Tree
 
-KNOB_FILES = {"base/config.py", "base/presets.py"}
+KNOB_FILES = {"base/config.py", "base/presets.py", "base/recipes.py"}
 
 
 def run_trial(
@@ -45,8 +47,7 @@ def run_trial(
         CaddieError: The machine failed. The trial is settled as `infra` first.
     """
     incumbent, baseline = run.ledger.incumbent(), run.ledger.baseline()
-    assert incumbent is not None
-    assert baseline is not None
+    assert incumbent is not None and baseline is not None  # noqa: PT018
     parent = run.workspace.best()
     try:
         proposal = Proposal.parse(text if by_person else _not_by_person(text))
@@ -64,13 +65,15 @@ def run_trial(
         with run.stage(number, title, "tree"):
             sources, tree = _make_tree(run, number, proposal, parent)
         on_start()
-        program = _preflight(run, number, title, sources, incumbent, parent)
-        if run.tier.equal_compute:
+        program, known = _preflight(run, number, title, sources, incumbent, parent)
+        if known:
+            run.ledger.update(number, steps=incumbent.steps, step_cost=incumbent.step_cost)
+        elif run.tier.equal_compute:
             with run.stage(number, title, "pace"):
                 grant = grant_steps(run, baseline, incumbent, program)
             run.ledger.update(number, steps=grant.steps, step_cost=grant.step_cost)
         run.ledger.update(number, state=State.RUNNING.value)
-        judgment = _judge(run, Entry(number, title, program, budget), incumbent)
+        judgment = _judge(run, Entry(number, title, program, budget), incumbent, known)
         values = {"delta_bpb": judgment.delta_bpb, "detail": judgment.reason}
         return settle(run, number, tree, judgment.state, judgment.reported, **values)
     except Refused as refusal:
@@ -98,16 +101,25 @@ def _not_by_person(text: str) -> str:
     return json.dumps({"title": title_of(text), REFUSED: reason})
 
 
-def _preflight(run: Run, number: int, title: str, sources: Tree, incumbent: Row, parent: str) -> Path:
-    """Check a candidate before it is measured and return the path of its bundle; raises Refused."""
+def _preflight(
+    run: Run, number: int, title: str, sources: Tree, incumbent: Row, parent: str
+) -> tuple[Path, dict[int, Path]]:
+    """Check a candidate before it is measured; raises Refused.
+
+    Returns the path of its bundle, and the incumbent's checkpoints if they are all that it must be measured on.
+    """
     folder = run.trial_folder(number)
     remove_tree(folder)
     with run.stage(number, title, "preflight"):
         run.ledger.update(number, state=State.PREFLIGHT.value)
         before = run.workspace.read(parent)
-        report = checks.run(sources, before, run.tier.target, run.corpus, folder, run.level)
+        report = checks.run(
+            sources, before, run.tier.target, run.corpus, folder, run.level, ratios=size_ratios(run.ledger)
+        )
     for tier, seconds in report.seconds.items():
         run.ledger.add_stage(number, f"preflight: {tier}", seconds)
+    if report.size:
+        run.ledger.update(number, size=report.size.to_json())
     if not report.passed:
         raise report.findings[0].refusal()
     run.ledger.update(number, knobs=report.knobs)
@@ -115,13 +127,19 @@ def _preflight(run: Run, number: int, title: str, sources: Tree, incumbent: Row,
     if changed <= KNOB_FILES and report.knobs == incumbent.knobs:  # it would measure the incumbent again
         message = f"no knob of preset {run.tier.target.preset} changes; edit its preset or a default it uses"
         raise ProposalError(State.NO_OP, message)
-    return folder / bundle.NAME
+    alike = leaves_training_alone(sources, before, report, incumbent)
+    return folder / bundle.NAME, checkpoints(run, incumbent, run.tier) if alike else {}
 
 
-def _judge(run: Run, entry: Entry, incumbent: Row) -> Judgment:
-    """Compare at the proxy first, if there is one, then at the run's tier; controls go on whatever the proxy says."""
+def _judge(run: Run, entry: Entry, incumbent: Row, known: Mapping[int, Path]) -> Judgment:
+    """Compare at the proxy first, if there is one, then at the run's tier; controls go on whatever the proxy says.
+
+    What leaves training alone has a better proxy: the incumbent's checkpoints.
+    """
     proxy_reason = ""
-    if run.proxy and reference_seeds(run.ledger, incumbent, run.proxy):  # none in a run started without a proxy
+    if (
+        not known and run.proxy and reference_seeds(run.ledger, incumbent, run.proxy)
+    ):  # none in a run started without a proxy
         refresh(run, incumbent, run.proxy, run.tier.rule.seeds)
         try:
             judgment = compare(run, entry, incumbent, run.proxy)
@@ -131,7 +149,7 @@ def _judge(run: Run, entry: Entry, incumbent: Row) -> Judgment:
             return replace(judgment, delta_bpb=None, reported=[], reason=f"proxy: {judgment.reason}")
         proxy_reason = f"; proxy: {judgment.reason}"
     try:
-        return compare(run, entry, incumbent, run.tier)
+        return compare(run, entry, incumbent, run.tier, known)
     except Refused as refusal:
         if proxy_reason and refusal.verdict.hit_limit:  # nothing else is known of it
             raise refusal.with_message(f"{refusal}{proxy_reason}") from refusal

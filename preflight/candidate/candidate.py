@@ -92,6 +92,15 @@ class Candidate:
             release=(shards, "data"),
         )
 
+    @property
+    def checkpoint_bytes(self) -> int:
+        """Most bytes of a checkpoint: fp32 weights and Hessians; only `quantise` reads it."""
+        return 32 * self.target.cap_bytes
+
+    def quantise(self, folder: Path, limits: Limits, checkpoint: Path) -> Job:
+        arguments = ("--checkpoint", "{in}/checkpoint.bin", "--out", "{out}/weights.bin")
+        return self.job("quantise", folder, limits, *arguments, inputs={"checkpoint.bin": checkpoint})
+
     def pack(self, folder: Path, limits: Limits, weights: Path) -> Job:
         cap_bytes = self.target.cap_bytes - self.bundle.stat().st_size
         arguments = ("--weights", "{in}/weights.bin", "--cap-bytes", str(cap_bytes), "--out", "{out}/artifact.bin")

@@ -80,14 +80,18 @@ def _as_text(value: str | float) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def knobs_json(candidate: Candidate, folder: Path) -> str:
-    """Return the resolved configuration, as the program describes it, as canonical JSON; raises Refused."""
+def knobs_json(candidate: Candidate, folder: Path) -> tuple[str, dict[str, str]]:
+    """Return the resolved configuration, as the program describes it, as canonical JSON, and each knob's section.
+
+    Raises Refused.
+    """
     job = candidate.describe(folder, LIMITS)
     raise_for_outcome(job, run(job), "describe")
     try:
         described = json.loads(_last_line(job.log))["knobs"]
         values = {str(knob["name"]): knob["value"] for knob in described}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        sections = {str(knob["name"]): str(knob.get("section", "none")) for knob in described}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Refused(
             State.CRASH, f"describe: expected knobs as JSON on the last line, got {type(error).__name__}"
         ) from error
@@ -100,7 +104,7 @@ def knobs_json(candidate: Candidate, folder: Path) -> str:
     if len(described) > limits.KNOBS or len(content) > limits.KNOBS_BYTES:
         got, most = f"{len(described)} knobs in {len(content)} bytes", f"{limits.KNOBS} in {limits.KNOBS_BYTES}"
         raise Refused(State.CRASH, f"describe: got {got}, expected at most {most}")
-    return content
+    return content, sections
 
 
 def _knob_fault(name: str, value: object) -> str:

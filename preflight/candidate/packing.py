@@ -1,16 +1,20 @@
-"""Packing of weights into an artifact, verified to be lossless coding by unpacking it again.
+"""Packing of weights into an artifact, verified to be coding alone by unpacking it again.
 
 Training may leave large weights behind, and packing has its own limits. If the artifact could differ from the weights,
 training could store raw text in them for packing to learn from, outside the training clock. The artifact must decode
-to the weights byte for byte, so such text would take up space in the artifact.
+to the weights byte for byte, so such text would take up space in the artifact. One change is allowed, because nothing
+can be learnt in it: integers of +1 and -1 become 0, in an order that follows from the weights, to fit the cap. What was
+pruned cost the artifact nothing and may itself have been text, so only the number is taken from that packing: the
+harness prunes, and another process, which never saw the rest, packs what is left byte for byte.
 """
 
-import hashlib
 from pathlib import Path
 
 from common.errors import Refused
 from common.state import State
 from preflight.candidate.candidate import Candidate, raise_for_outcome
+from preflight.candidate.weights_file import pruned_count
+from preflight.sandbox.cleanup import remove_tree
 from preflight.sandbox.job import Job, Limits, Outcome, collect_output
 from preflight.sandbox.start import run
 
@@ -36,7 +40,7 @@ def pack(
     artifact: Path,
     slack: float = 1.0,
 ) -> tuple[Outcome, Outcome, str]:
-    """Pack `weights` into `artifact` and verify that it unpacks to the same bytes.
+    """Pack `weights` into `artifact` and verify that it unpacks to the same bytes, pruned at most.
 
     Args:
         candidate: The program, which packs and unpacks.
@@ -52,6 +56,29 @@ def pack(
     Raises:
         Refused: A job failed, the artifact is too large, or it unpacks to other bytes.
     """
+    packed, unpacked, sha256, after = _pack_once(candidate, folders, limits, weights, artifact, slack)
+    if after is None:
+        return packed, unpacked, sha256
+    pruned = artifact.with_suffix(".pruned")
+    try:
+        pruned.write_bytes(after)
+        for folder in folders:
+            remove_tree(folder)
+        packed, unpacked, sha256, again = _pack_once(candidate, folders, limits, pruned, artifact, slack)
+    finally:
+        pruned.unlink(missing_ok=True)
+    if again is not None:
+        raise Refused(State.DISHONEST, "pack: pruned once more what it had pruned to fit")
+    return packed, unpacked, sha256
+
+
+def _pack_once(
+    candidate: Candidate, folders: tuple[Path, Path], limits: Limits, weights: Path, artifact: Path, slack: float
+) -> tuple[Outcome, Outcome, str, bytes | None]:
+    """Pack and unpack; returns the outcomes, the artifact's sha256, and the weights as pruned, None if they were not.
+
+    Raises Refused.
+    """
     packing = candidate.pack(folders[0], limits, weights)
     packed = run(packing)
     raise_for_outcome(packing, packed, "pack")
@@ -60,14 +87,15 @@ def pack(
     unpacking = candidate.unpack(folders[1], limits, artifact)
     unpacked = run(unpacking)
     raise_for_outcome(unpacking, unpacked, "unpack")
-    after = artifact.with_suffix(".unpacked")
+    copy = artifact.with_suffix(".unpacked")
     try:
-        same = collect_output(unpacking.out, "weights.bin", len(before), after) == hashlib.sha256(before).hexdigest()
+        collect_output(unpacking.out, "weights.bin", len(before), copy)
+        after = copy.read_bytes()
     except Refused:  # more bytes, or none
-        same = False
+        after = b""
     finally:
-        after.unlink(missing_ok=True)
-    if not same:
-        message = "unpack: got other bytes than were packed, expected weights.bin: packing must be lossless"
+        copy.unlink(missing_ok=True)
+    if pruned_count(before, after) is None:
+        message = "unpack: got other bytes than were packed, expected weights.bin, or that pruned to fit in its order"
         raise Refused(State.DISHONEST, message)
-    return packed, unpacked, sha256
+    return packed, unpacked, sha256, after if after != before else None

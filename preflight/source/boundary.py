@@ -13,6 +13,7 @@ LOCKED = frozenset(
         "base/__main__.py",  # the phases
         "base/protocol.py",  # the wire format
         "base/native.py",  # the only module that compiles C
+        "base/native_source.py",  # that C
         "base/tokens/shards.py",  # how tokens are read
         "base/tokens/bpb.py",  # the log line's bytes per token
     }

@@ -28,7 +28,7 @@ OF_CLASS = {  # files that an idea of a class usually changes; also by their nam
     ),
     "data": ("base/tokens/", "base/model/attention/document_mask.py", "base/model/documents.py"),
     "quantization": ("base/quant/", "base/optim/flat_parameters.py", "base/optim/storage.py", "base/export.py"),
-    "compression": ("base/compress/", "base/export.py", "base/quant/"),
+    "compression": ("base/compress/", "base/export.py"),
     "evaluation": ("base/evaluate/", "base/model/mtp.py", "base/model/ahead.py"),
     "simplify": ("base/techniques.py", "base/overrides.py", "base/challenge.py", "base/runtime.py"),
 }

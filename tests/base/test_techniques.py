@@ -10,7 +10,7 @@ pytestmark = pytest.mark.torch
 
 from helpers.base.models import perturb  # noqa: E402
 
-from base.compress import codec  # noqa: E402
+from base.compress import artifact  # noqa: E402
 from base.evaluate.sliding import SlidingScorer  # noqa: E402
 from base.export import load_model, weights_bytes  # noqa: E402
 from base.model.attention.document_mask import BOS  # noqa: E402
@@ -18,6 +18,7 @@ from base.model.gpt import GPT  # noqa: E402
 from base.model.layers import initialize  # noqa: E402
 from base.overrides import override  # noqa: E402
 from base.presets import PRESETS, RECIPES, pocket  # noqa: E402
+from base.quant.calibration import Calibration  # noqa: E402
 from base.runtime import Runtime, generator  # noqa: E402
 from base.techniques import NETWORK  # noqa: E402
 
@@ -137,7 +138,7 @@ def test_an_artifact_gives_back_the_scorer(name):
     cpu = Runtime(0, 1, torch.device("cpu"), torch.float32)
 
     def round_trip(config, model):
-        blob = codec.compress(weights_bytes(config, model), 1)
+        blob = artifact.pack(weights_bytes(config, model, Calibration()), ("zstd",))
         return load_model(blob, config.eval, torch.float32, torch.device("cpu"))
 
     once = round_trip(config, model)

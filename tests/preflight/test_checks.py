@@ -34,7 +34,9 @@ def test_the_real_base_passes(tiny_corpus, tmp_path, level, ranks):
     report = checks.run(BASE, BASE, target, tiny_corpus, tmp_path, level)
     assert report.passed, report.findings
     assert report.honesty.largest_difference_nats < 1e-4
-    assert 150_000 < report.model_bytes < 180_000
+    assert report.size
+    assert 140_000 < report.size.untrained.model_bytes < 180_000
+    assert report.size.low_bytes < report.size.untrained.code_bytes + 145_000 < report.size.high_bytes
     assert json.loads(report.knobs)["model_dim"] == 64
 
 
@@ -55,7 +57,8 @@ def preflight(*arguments):
 def test_exit_0_for_the_committed_tree():
     done = preflight(str(ROOT))
     assert done.returncode == 0, done.stdout
-    assert done.stdout.startswith("passed")
+    assert done.stdout.startswith("size: ")
+    assert "\npassed" in done.stdout
 
 
 def test_exit_1_names_rule_location_got_and_expected(tmp_path):

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import brotli
+
 from common.state import State
 from experiments.ledger.measurement import Measurement
 from experiments.ledger.store import Ledger
-from experiments.report import artifact_bytes
 from experiments.run.layout import measurement_folder
 from experiments.tiers import PROFILES
+from preflight.candidate.weights_file import ARTIFACT_MAGIC, LENGTH, PREFIX, WEIGHTS_MAGIC
 from preflight.scoring.honesty import Honesty
 
 ENDS = (State.DISCARDED,) * 12 + (State.REVERTED, State.CRASH, State.STATIC, State.DUPLICATE, State.TIMEOUT_TRAIN)
@@ -132,9 +134,15 @@ def _write_curve(folder: Path, ledger: Ledger, number: int, rng: random.Random) 
     ]
     (stored / "train.log").write_text("\n".join(log) + "\n")
     arrays = {f"blocks.{layer}.{name}": bytes(64) for name in STREAMS for layer in range(3)}
-    listing = json.dumps({"arrays": [[name, "int8", [8, 8]] for name in arrays]}).encode()
-    container = artifact_bytes.MAGIC + artifact_bytes.LENGTH.pack(len(listing)) + listing + b"".join(arrays.values())
+    header = {"meta": {}, "arrays": [[name, "int8", [8, 8]] for name in arrays]}
+    listing = json.dumps(header).encode()
+    container = WEIGHTS_MAGIC + LENGTH.pack(len(listing)) + listing + b"".join(arrays.values())
     (stored / "weights.bin").write_bytes(container)
+    streams = [["all", list(range(len(arrays))), "mix", "plain", 0, 1000]]
+    text = json.dumps({**header, "streams": streams}).encode()
+    packed = brotli.compress(text)
+    artifact = ARTIFACT_MAGIC + PREFIX.pack(len(packed), len(text), 0) + packed + bytes(1000)
+    (stored / "artifact.bin").write_bytes(artifact)
 
 
 def measurement(seed: int, val_bpb: float) -> Measurement:

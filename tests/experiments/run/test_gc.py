@@ -21,7 +21,7 @@ def test_weights_of_losing_trials_are_deleted_and_those_of_keeps_are_not(run_wit
     # Of the incumbent's fresh seeds, which were measured for trial 1, only the numbers count.
     fresh = {measurement.folder for measurement in run.ledger.measurement_rows(0) if measurement.fresh_for == 1}
     assert {parts[1] for parts in before if parts[0] == "0001"} == fresh
-    assert {parts[2] for parts in before} == {"weights.bin", "artifact.bin"}
+    assert {parts[2] for parts in before} == {"weights.bin", "artifact.bin", "checkpoint.bin"}
     run.ledger.add_promotion(1, "records/track_pocket_non_record/x", "f" * 40)
     assert deleted() == before
     run.ledger.add_promotion(1, "records/track_pocket/x", "f" * 40)

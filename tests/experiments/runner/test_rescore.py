@@ -39,11 +39,29 @@ def test_a_rescore_equals_what_a_trial_with_these_knobs_measures(run, budget):
     assert {**after, "rescores": []} == before  # a note; the trial itself is settled
 
 
+def test_knobs_of_quantization_start_from_the_checkpoint(run, budget):
+    """The same numbers as a trial that was trained with them; without checkpoints, a line that says what to do."""
+    edit = ("base/config.py", '"levels": 255', '"levels": 1')
+    row = run_trial(run, proposal(run, edit, title="one level"), budget)
+    assert rescore(run, 0, "levels=1").returncode == 0
+    found = {seed: val_bpb for seed, _, val_bpb, _ in run.ledger.rescores(0)}
+    own = [stored for stored in run.ledger.measurement_rows(row.number) if stored.fresh_for is None]
+    assert own
+    for stored in own:
+        assert found[stored.measured.seed] == pytest.approx(stored.measured.val_bpb, abs=1e-9)
+    for stored in run.ledger.measurement_rows(0):
+        (run.measurement_folder(0, stored) / "checkpoint.bin").unlink()
+    done = rescore(run, 0, "levels=1")
+    assert done.returncode == 2
+    assert "checkpoint.bin is gone" in done.stdout.replace("\n", " ")
+    assert rescore(run, 0, "smoothing=1.0").returncode == 0, "which needs the weights alone"
+
+
 def test_knobs_of_training_are_refused(run):
     """They have shaped the weights already: setting them would change nothing, or the meaning of the weights."""
     done = rescore(run, 0, "passes=2")
     assert done.returncode == 2
-    assert "got ['passes'], expected names of knobs: smoothing" in done.stdout
+    assert "got ['passes'], expected names of knobs: levels, smoothing" in done.stdout
     assert run.ledger.rescores(0) == []
 
 
@@ -56,7 +74,7 @@ def test_missing_weights_are_reported_in_one_line(run):
     (run.measurement_folder(0, first) / "weights.bin").unlink()
     done = rescore(run, 0, "smoothing=2.0")
     assert done.returncode == 2
-    assert "run the trial again to have its weights" in done.stdout.replace("\n", " ")
+    assert "run the trial again to have it: `rerun 0`" in done.stdout.replace("\n", " ")
 
 
 def test_an_older_ledger_gains_the_table(run, tmp_path):

@@ -49,6 +49,6 @@ def test_a_preset_passes(preset, level, compiled, tiny_corpus, tmp_path, monkeyp
     program = tmp_path / bundle.NAME
     program.write_bytes(bundle.build(BASE))
     candidate, work = Candidate(program, target, level), tmp_path / "work"
-    assert json.loads(describe.knobs_json(candidate, tmp_path / "describe"))["compile"] is (compiled == "1")
+    assert json.loads(describe.knobs_json(candidate, tmp_path / "describe")[0])["compile"] is (compiled == "1")
     artifact = smoke.pack(candidate, work, smoke.train(candidate, tiny_corpus, work, (7,))[0])
     assert smoke.score_and_audit(candidate, tiny_corpus, work, artifact).largest_difference_nats < 1e-4

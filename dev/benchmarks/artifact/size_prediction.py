@@ -1,0 +1,103 @@
+"""Measure the forecast of artifact sizes: models of different shape, bits and weight decay, forecast, trained, weighed.
+
+.venv/bin/python -m dev.benchmarks.artifact.size_prediction
+
+Each model's interval learns from the others of its kind, as in the ledger of a run; and, beside it, from none.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from pathlib import Path
+from statistics import median
+
+import typer
+
+from preflight.candidate.size import Forecast, Untrained, forecast
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+CODE_BYTES = 90_000
+MODELS = [
+    f"{size} weight_decay={decay} {quant}"
+    for quant in (
+        "matrix_bits=8 embed_bits=8",
+        "matrix_bits=6 embed_bits=6 rounding=gptq",
+        "matrix_bits=6 embed_bits=7 matrix_clip_sigmas=12.5 embed_clip_sigmas=14 rounding=gptq",
+        "matrix_bits=5 embed_bits=8 rounding=gptq clip_search=hessian",
+    )
+    for size, decay in (
+        ("num_layers=3 model_dim=64", 0.04),
+        ("num_layers=2 model_dim=96 num_heads=3", 0.2),
+        ("num_layers=5 model_dim=64 mlp_multiple=4", 0.0),
+        ("num_layers=4 model_dim=48 num_heads=3 num_kv_heads=3", 0.1),
+    )
+]
+
+
+def main(steps: int = 300, processes: int = 2) -> None:
+    """Print a Markdown table."""
+    with ThreadPoolExecutor(processes) as pool:
+        found = list(pool.map(lambda knobs: measure(knobs, steps), MODELS))
+    print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores; {steps} steps each.\n")
+    print("| model | untrained | trained | learnt interval | error | inside | interval of none | inside |")
+    print("|---|---|---|---|---|---|---|---|")
+    inside, blind, errors, widths = 0, 0, [], []
+    for i, (knobs, untrained, trained) in enumerate(found):
+        others = [t / u.model_bytes for j, (_, u, t) in enumerate(found) if j != i and u.kind == untrained.kind]
+        learnt, alone = (forecast(untrained, ratios, 1) for ratios in ({untrained.kind: others}, {}))
+        low, high = (end - CODE_BYTES for end in (learnt.low_bytes, learnt.high_bytes))
+        hit, hit_blind = within(learnt, trained), within(alone, trained)
+        inside, blind = inside + hit, blind + hit_blind
+        errors.append(abs(trained / ((low + high) / 2) - 1))
+        widths.append((high - low) / trained)
+        none = f"{alone.low_bytes - CODE_BYTES:,} to {alone.high_bytes - CODE_BYTES:,}"
+        cells = f"{untrained.model_bytes:,} | {trained:,} | {low:,} to {high:,} | {errors[-1]:.2%} | {yes(hit)}"
+        print(f"| {knobs} ({untrained.kind}) | {cells} | {none} | {yes(hit_blind)} |")
+    print(
+        f"\n{inside} of {len(found)} inside, median width {median(widths):.1%}, median error {median(errors):.2%}; ",
+        end="",
+    )
+    print(f"with nothing measured {blind} of {len(found)}.")
+
+
+def within(interval: Forecast, trained: int) -> bool:
+    return interval.low_bytes <= CODE_BYTES + trained <= interval.high_bytes
+
+
+def yes(hit: bool) -> str:
+    return "yes" if hit else "**no**"
+
+
+def measure(knobs: str, steps: int) -> tuple[str, Untrained, int]:
+    """Return the knobs, the untrained size and the bytes after training."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "data").mkdir()
+        (folder / "data" / "train").symlink_to(ROOT / "shards" / "pocket" / "train")
+        settings = [part for knob in knobs.split() for part in ("--set", knob)]
+        run("size", *settings, "--out", str(folder / "size"))
+        run("train", *settings, "--data", str(folder / "data"), "--out", str(folder / "out"), steps=steps)
+        weights, packed = folder / "out" / "weights.bin", folder / "artifact.bin"
+        run("pack", *settings, "--weights", str(weights), "--cap-bytes", str(1 << 30), "--out", str(packed))
+        size = json.loads((folder / "size" / "size.json").read_text())
+        by_codec: dict[str, int] = {}
+        for stream in size["streams"]:
+            by_codec[stream["codec"]] = by_codec.get(stream["codec"], 0) + stream["bytes"]
+        bits = next(knob.partition("=")[2] for knob in knobs.split() if knob.startswith("matrix_bits"))
+        kind = f"{bits} bits, {max(by_codec, key=lambda codec: by_codec[codec])}"
+        return knobs, Untrained(CODE_BYTES, size["model_bytes"], kind), packed.stat().st_size
+
+
+def run(phase: str, *arguments: str, steps: int = 300) -> None:
+    environment = {**os.environ, "PRESET": "pocket", "OMP_NUM_THREADS": "1", "ITERATIONS": str(steps)}
+    command = [sys.executable, "-m", "base", phase, *arguments]
+    subprocess.run(command, check=True, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    typer.run(main)
