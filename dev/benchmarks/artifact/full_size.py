@@ -67,7 +67,7 @@ def make_heavy(model: GPT) -> None:
 
 def row(name: str, kind: str, config: Config, model: GPT, code: int) -> str:
     parameters = sum(weight.numel() for weight in model.parameters())
-    config = replace(config, quant=replace(config.quant, calibration="none"))
+    config = replace(config, quant=replace(config.quant, calibration="none", lqer_matrices=0))
     times = [time.perf_counter()]
     weights = weights_bytes(config, model, Calibration(), code)
     times.append(time.perf_counter())
