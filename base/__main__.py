@@ -95,10 +95,11 @@ def print_table(found: dict, changed: bool):
 def size(config: Config, options: argparse.Namespace) -> int:
     """Write OUT/size.json: bytes of the untrained model through its own export path, and of each of its streams."""
     from base.compress import artifact
+    from base.compress.pruning import codecs_of
     from base.export import untrained_weights
 
     options.out.mkdir(parents=True, exist_ok=True)
-    packed = artifact.pack(untrained_weights(config, program_bytes()), codecs_of(config))
+    packed = artifact.pack(untrained_weights(config, program_bytes()), codecs_of(config.pack))
     streams = [
         {"kind": stream.kind, "codec": stream.codec, "bytes": len(stream.blob)} for stream in artifact.read(packed)[2]
     ]
@@ -147,9 +148,9 @@ def program_bytes() -> int:
 
 def pack(config: Config, options: argparse.Namespace) -> int:
     """Write the artifact even if it is too large: the harness decides, and shows by how much it exceeds the cap."""
-    from base.compress.pruning import pack_within
+    from base.compress.pruning import codecs_of, pack_within
 
-    artifact = pack_within(options.weights.read_bytes(), options.cap_bytes, codecs_of(config))
+    artifact = pack_within(options.weights.read_bytes(), options.cap_bytes, codecs_of(config.pack))
     if len(artifact) > options.cap_bytes:
         print(f"artifact has {len(artifact)} bytes, expected at most {options.cap_bytes}", file=sys.stderr)
     options.out.write_bytes(artifact)
@@ -162,12 +163,6 @@ def unpack(config: Config, options: argparse.Namespace) -> int:
 
     options.out.write_bytes(container.dump(*artifact.unpack(options.artifact.read_bytes())))
     return 0
-
-
-def codecs_of(config: Config) -> tuple[str, ...]:
-    from base.compress.pruning import codecs_of
-
-    return codecs_of(config.pack)
 
 
 def score(config: Config, options: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ import tempfile
 import threading
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -53,24 +54,28 @@ def _library() -> ctypes.CDLL | None:
     return loaded
 
 
-def mix_code(
-    decode: bool,
-    values: np.ndarray,
-    scales: np.ndarray | None,
-    by_column: bool,
-    shift: int,
-    contexts: np.ndarray,
-    tables: tuple[np.ndarray, np.ndarray, np.ndarray],
-    buffer: np.ndarray,
-) -> int:
-    """Encode int8 `values` (count, rows, columns) into `buffer` (bytes), or decode into them; see mixing.py.
+class Coding(NamedTuple):
+    """What both coders, this and its twin, are told: a stream of matrices, how to read it, and its bytes."""
+
+    values: np.ndarray  # int8 (count, rows, columns): encoded from, or decoded into
+    scales: np.ndarray | None  # uint8 levels of the rows' scales, or of the columns'
+    by_column: bool
+    shift: int
+    contexts: np.ndarray  # int32 (n, 2): pairs of features
+    tables: tuple[np.ndarray, np.ndarray, np.ndarray]  # mixing.tables()
+    buffer: np.ndarray  # uint8: encoded into, or decoded from
+
+
+def mix_code(decode: bool, coding: Coding) -> int:
+    """Encode `values` into `buffer`, or decode `buffer` into them; see mixing.py.
 
     Returns the number of bytes written or read, -1 if the buffer ends too early. The GIL is released meanwhile.
     """
     loaded = library()
     if loaded is None:
         raise RuntimeError("no C compiler: check library() first")
-    check_arguments(decode, values, scales, by_column, shift, contexts, tables, buffer)
+    check_arguments(decode, coding)
+    values, scales, by_column, shift, contexts, tables, buffer = coding
     count, rows, columns = map(ctypes.c_int64, values.shape)
     pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]
     return loaded.mix_code(
@@ -82,17 +87,9 @@ def mix_code(
     )  # fmt: skip
 
 
-def check_arguments(
-    decode: bool,
-    values: np.ndarray,
-    scales: np.ndarray | None,
-    by_column: bool,
-    shift: int,
-    contexts: np.ndarray,
-    tables: tuple[np.ndarray, np.ndarray, np.ndarray],
-    buffer: np.ndarray,
-) -> None:
+def check_arguments(decode: bool, coding: Coding) -> None:
     """Raise ValueError for anything that the C code would read or write out of bounds: its callers can be changed."""
+    values, scales, by_column, shift, contexts, tables, buffer = coding
     typed = ((values, np.int8), (contexts, np.int32), (buffer, np.uint8), *((table, np.int32) for table in tables))
     plain = all(array.dtype == dtype and array.flags.c_contiguous for array, dtype in typed)
     writable = (values if decode else buffer).flags.writeable

@@ -84,7 +84,7 @@ def _code(
     coder = mixing_twin.mix_code if native.library() is None else native.mix_code
     contexts = np.array([[FEATURES.index(name) for name in pair] for pair in CONTEXTS], dtype=np.int32)
     levels = None if scales is None else np.ascontiguousarray(scales, dtype=np.uint8)
-    return coder(decode, values, levels, by_column, shift, contexts, tables(), buffer)
+    return coder(decode, native.Coding(values, levels, by_column, shift, contexts, tables(), buffer))
 
 
 def best_shift(values: np.ndarray) -> int:

@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from base.native import Coding
+
 SIGN, LOW, LEVELS, COLUMN, INPUTS, BUCKETS = 24, 32, 48, 9, 17, 33
 RATE, MOST_SEEN, EDGE = 16, 1023, 24
 SIZES = (1, 48, 48, 48, 48, 16, 16, 16, 48, 0, 12, 3, 3)
@@ -123,24 +125,16 @@ def level(x: int) -> int:
     return min(4 * (bits - 1) + (x >> (bits - 2) & 3), LEVELS - 1)
 
 
-def mix_code(
-    decode: bool,
-    values: np.ndarray,
-    scales: np.ndarray | None,
-    by_column: bool,
-    shift: int,
-    contexts: np.ndarray,
-    tables: tuple[np.ndarray, np.ndarray, np.ndarray],
-    buffer: np.ndarray,
-) -> int:
+def mix_code(decode: bool, coding: Coding) -> int:
     """As `base.native.mix_code`."""
-    model = Model(tuple(table.tolist() for table in tables), LOW + 96 if shift else LOW, [{} for _ in contexts])
-    coder = Coder(buffer, decode)
+    tables = tuple(table.tolist() for table in coding.tables)
+    model = Model(tables, LOW + 96 if coding.shift else LOW, [{} for _ in coding.contexts])
+    coder = Coder(coding.buffer, decode)
     try:
         if decode:
             for _ in range(4):
                 coder.window = coder.window << 8 | coder.byte()
-        _run(model, coder, values, scales, by_column, shift, contexts.tolist())
+        _run(model, coder, coding)
         for _ in range(0 if decode else 4):
             coder.byte(coder.low >> 24)
             coder.low = coder.low << 8 & 0xFFFFFFFF
@@ -149,15 +143,9 @@ def mix_code(
     return coder.at
 
 
-def _run(
-    model: Model,
-    coder: Coder,
-    values: np.ndarray,
-    scales: np.ndarray | None,
-    by_column: bool,
-    shift: int,
-    contexts: list[list[int]],
-) -> None:
+def _run(model: Model, coder: Coder, coding: Coding) -> None:
+    values, scales, by_column, shift = coding[:4]
+    contexts = coding.contexts.tolist()
     count, rows, columns = values.shape
     levels = [0] * (count * max(rows, columns)) if scales is None else scales.ravel().tolist()
     mean = 512 << shift

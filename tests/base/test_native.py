@@ -15,7 +15,7 @@ def call(decode=False, **changes):
     values = np.ones((2, 3, 4), dtype=np.int8)
     arguments = {"values": values, "scales": None, "by_column": False, "shift": 0, "contexts": CONTEXTS}
     arguments |= {"tables": mixing.tables(), "buffer": np.zeros(100, dtype=np.uint8)} | changes
-    return native.mix_code(decode, *arguments.values())
+    return native.mix_code(decode, native.Coding(**arguments))
 
 
 def table(index, change):

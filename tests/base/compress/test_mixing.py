@@ -28,7 +28,9 @@ def encoded(code, values, scales, by_column=False):
     """Return the bytes that one of the two coders writes."""
     contexts = np.array([[mixing.FEATURES.index(name) for name in pair] for pair in mixing.CONTEXTS], dtype=np.int32)
     buffer = np.zeros(2 * values.size + 64, dtype=np.uint8)
-    written = code(False, values, scales, by_column, mixing.best_shift(values), contexts, mixing.tables(), buffer)
+    written = code(
+        False, native.Coding(values, scales, by_column, mixing.best_shift(values), contexts, mixing.tables(), buffer)
+    )
     return buffer[:written].tobytes()
 
 
@@ -59,7 +61,8 @@ def test_the_twin_decodes_what_c_has_written():
     blob = mixing.encode(values)
     contexts = np.array([[mixing.FEATURES.index(name) for name in pair] for pair in mixing.CONTEXTS], dtype=np.int32)
     decoded, body = np.empty_like(values), np.frombuffer(blob, np.uint8, offset=1).copy()
-    assert mixing_twin.mix_code(True, decoded, None, False, blob[0], contexts, mixing.tables(), body) == body.size
+    coding = native.Coding(decoded, None, False, blob[0], contexts, mixing.tables(), body)
+    assert mixing_twin.mix_code(True, coding) == body.size
     assert np.array_equal(decoded, values)
 
 

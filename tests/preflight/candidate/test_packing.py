@@ -76,3 +76,16 @@ def test_any_other_change_is_refused(tmp_path, learn):
     with pytest.raises(Refused, match="unpack") as refused:
         pack(tmp_path, learn)
     assert refused.value.verdict is State.DISHONEST
+
+
+def test_one_that_never_stops_pruning_is_refused(tmp_path):
+    one_less = f"learnt = b''; ones = [i for i in range(8, {8 + TEXT.size}) if body[i]]; body[ones[0]] = 0"
+    with pytest.raises(Refused, match="in each of 4 packings"):
+        pack(tmp_path, one_less)
+
+
+def test_a_second_pruning_is_no_lie(tmp_path):
+    """Packed anew, what was pruned may miss the cap by a byte: the last of all packings prunes nothing."""
+    twice = f"learnt = b''; ones = [i for i in range(8, {8 + TEXT.size}) if body[i]]"
+    twice += f"; body[ones[0]] = 0 if len(ones) > {TEXT.size - 2} else body[ones[0]]"
+    assert pack(tmp_path, twice).count(0) > 0
