@@ -18,6 +18,7 @@ from experiments.doctor.repository import repository, stop_file
 from experiments.doctor.result import BAD, GOOD, NOTE, CheckResult, pass_or_fail
 from experiments.ledger import filesystem
 from experiments.proposal.options import PROPOSERS
+from experiments.run.gc import CHECKPOINT_TRIALS
 from experiments.run.machine import corpus_folder
 from experiments.run.request import RunRequest
 from experiments.tiers import MEASUREMENTS_PER_TRIAL
@@ -157,7 +158,8 @@ def disk(request: RunRequest) -> Iterator[CheckResult]:
     folder = existing(request.root / "trials")
     target = request.machine.tier.target
     kept = 3 + MEASUREMENTS_PER_TRIAL * 8  # bundle, artifact, logs; and what training may pass to packing
-    needed = (1 << 30) + int(kept * target.cap_bytes * request.trials) + TRIAL_BYTES
+    recent = min(request.trials, CHECKPOINT_TRIALS) * MEASUREMENTS_PER_TRIAL * 17  # run/gc.py
+    needed = (1 << 30) + int((kept * request.trials + recent) * target.cap_bytes) + TRIAL_BYTES
     space, nodes = shutil.disk_usage(folder).free, os.statvfs(folder)
     fix = "make room, or ask for fewer --trials"
     yield pass_or_fail("disk", space >= needed, f"{space / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB", fix)

@@ -98,7 +98,7 @@ def _launch_supervisor(
             cleanups.callback(os.close, handle)
         ends = [end.fileno() for end in (*(channel or ()), job_end) if end]
         process = subprocess.Popen(
-            [sys.executable, "-m", "preflight.sandbox.supervisor"],
+            [sys.executable, "-S", "-m", "preflight.sandbox.supervisor"],  # no site: it needs none, and starts sooner
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

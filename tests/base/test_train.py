@@ -52,6 +52,7 @@ def test_another_seed_gives_another_artifact(tiny_corpus, tmp_path, reference):
     assert losses[0] != reference[1][0]
 
 
+@pytest.mark.slow
 def test_two_ranks_see_the_same_batches_and_repeat_themselves(tiny_corpus, tmp_path, reference):
     weights, losses = train(tiny_corpus, tmp_path / "two", ranks=2)
     assert losses == pytest.approx(reference[1], abs=1e-5)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers.base_tree import BASE, with_file
+from helpers.base_tree import BASE
 from helpers.tiny_profile import ROOT
 
 from common.profiles import read_profiles
@@ -42,8 +42,8 @@ def test_the_real_base_passes(tiny_corpus, tmp_path, level, ranks):
 
 @pytest.mark.torch
 def test_checks_stop_at_the_first_tier_with_a_finding(tiny_corpus, tmp_path):
-    wide = BASE["base/presets.py"].content.replace(b"model_dim=64", b"model_dim=256")
-    report = checks.run(with_file("base/presets.py", wide), BASE, POCKET, tiny_corpus, tmp_path, available_levels()[0])
+    target = dataclasses.replace(POCKET, cap_bytes=len(bundle.build(BASE)) + 100_000)
+    report = checks.run(BASE, BASE, target, tiny_corpus, tmp_path, available_levels()[0])
     assert [finding.rule for finding in report.findings] == ["oversize"]
     assert report.honesty is None
 
@@ -53,6 +53,7 @@ def preflight(*arguments):
     return subprocess.run([sys.executable, "-m", "preflight", *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_exit_0_for_the_committed_tree():
     done = preflight(str(ROOT))

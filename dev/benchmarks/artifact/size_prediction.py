@@ -2,7 +2,8 @@
 
 .venv/bin/python -m dev.benchmarks.artifact.size_prediction
 
-Each model's interval learns from the others of its kind, as in the ledger of a run; and, beside it, from none.
+First models that have little in common: each interval learns from the others of its kind, and beside it from none. Then
+a run: ideas that change one thing of the preset, each interval learnt from those before it, as from a run's ledger.
 """
 
 import json
@@ -38,12 +39,38 @@ MODELS = [
     )
 ]
 
+IDEAS = [
+    "",  # the baseline, from which the first idea's interval is learnt
+    "weight_decay=0.1",
+    "num_layers=4",
+    "matrix_lr=0.035",
+    "mlp_multiple=4",
+    "weight_decay=0.0",
+    "model_dim=80",
+    "activation=swiglu",
+    "muon_row_norm=True",
+    "bigram_buckets=1024",
+    "value_residual=convex",
+    "embed_lr=0.05",
+    "num_kv_heads=2",
+    "ema_decay=0.99",
+    "xsa_layers=:",
+    "weight_decay=0.2",
+    "smear=vector",
+]
+
 
 def main(steps: int = 300, processes: int = 2) -> None:
-    """Print a Markdown table."""
+    """Print two Markdown tables."""
     with ThreadPoolExecutor(processes) as pool:
         found = list(pool.map(lambda knobs: measure(knobs, steps), MODELS))
+        ideas = list(pool.map(lambda knobs: measure(knobs, steps), IDEAS))
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores; {steps} steps each.\n")
+    different_models(found)
+    run_of_ideas(ideas)
+
+
+def different_models(found: list[tuple[str, Untrained, int]]) -> None:
     print("| model | untrained | trained | learnt interval | error | inside | interval of none | inside |")
     print("|---|---|---|---|---|---|---|---|")
     inside, blind, errors, widths = 0, 0, [], []
@@ -62,7 +89,23 @@ def main(steps: int = 300, processes: int = 2) -> None:
         f"\n{inside} of {len(found)} inside, median width {median(widths):.1%}, median error {median(errors):.2%}; ",
         end="",
     )
-    print(f"with nothing measured {blind} of {len(found)}.")
+    print(f"with nothing measured {blind} of {len(found)}.\n")
+
+
+def run_of_ideas(found: list[tuple[str, Untrained, int]]) -> None:
+    print("| idea | untrained | trained | interval learnt from those before | error | inside |")
+    print("|---|---|---|---|---|---|")
+    inside, errors, widths = 0, [], []
+    for i, (knobs, untrained, trained) in enumerate(found[1:], 1):
+        before = [t / u.model_bytes for _, u, t in found[:i] if u.kind == untrained.kind]
+        learnt = forecast(untrained, {untrained.kind: before}, 1)
+        low, high = (end - CODE_BYTES for end in (learnt.low_bytes, learnt.high_bytes))
+        inside += within(learnt, trained)
+        errors.append(abs(trained / ((low + high) / 2) - 1))
+        widths.append((high - low) / trained)
+        cells = f"{untrained.model_bytes:,} | {trained:,} | {low:,} to {high:,} | {errors[-1]:.2%}"
+        print(f"| {knobs} ({untrained.kind}) | {cells} | {yes(within(learnt, trained))} |")
+    print(f"\n{inside} of {len(errors)} inside, median width {median(widths):.1%}, median error {median(errors):.2%}.")
 
 
 def within(interval: Forecast, trained: int) -> bool:
@@ -88,7 +131,7 @@ def measure(knobs: str, steps: int) -> tuple[str, Untrained, int]:
         by_codec: dict[str, int] = {}
         for stream in size["streams"]:
             by_codec[stream["codec"]] = by_codec.get(stream["codec"], 0) + stream["bytes"]
-        bits = next(knob.partition("=")[2] for knob in knobs.split() if knob.startswith("matrix_bits"))
+        bits = next((knob.partition("=")[2] for knob in knobs.split() if knob.startswith("matrix_bits")), "8")
         kind = f"{bits} bits, {max(by_codec, key=lambda codec: by_codec[codec])}"
         return knobs, Untrained(CODE_BYTES, size["model_bytes"], kind), packed.stat().st_size
 

@@ -95,7 +95,7 @@ def test_the_users_checkout_index_hooks_and_branches_are_untouched(run, budget):
 
 @pytest.mark.trial
 def test_an_unchanged_and_a_repeated_tree_are_refused_before_they_run(run, budget):
-    comment = ("base/model.py", "VOCAB = 1024", "VOCAB = 1024  # rows of the table")
+    comment = ("base/config.py", "VOCAB = 1024", "VOCAB = 1024  # rows of the table")
     assert run_trial(run, proposal(run, comment), budget).state is State.NO_OP
     assert run_trial(run, proposal(run, WORSE), budget).state is State.DISCARDED
     row = run_trial(run, proposal(run, WORSE, title="again"), budget)

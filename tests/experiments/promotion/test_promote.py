@@ -174,6 +174,7 @@ def test_an_interrupted_preflight_is_repeated(kept_run, monkeypatch):
     assert kept_run.ledger.promotion_attempt(1).passed_sha256
 
 
+@pytest.mark.slow
 def test_the_record_has_the_name_that_the_person_gives(kept_run):
     promoted = promote(
         kept_run, 1, PromotionRequest(2, non_record=True, name="Twelve steps: a start"), lambda _: None, TODAY

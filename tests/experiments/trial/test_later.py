@@ -9,6 +9,7 @@ from common.errors import CaddieError, Refused, WorkspaceError
 from common.state import State
 from experiments.analysis.pairing import differences, reference_seeds
 from experiments.ledger import mirror
+from experiments.ledger.store import Ledger
 from experiments.loop.recovery import recover
 from experiments.trial.later import keep, more_seeds, revert
 from experiments.trial.trial import run_trial
@@ -47,7 +48,7 @@ def test_more_seeds_of_a_keep_confirm_it(run_with_keep):
 
 
 @pytest.mark.slow
-def test_a_persons_keep_moves_the_incumbent_and_is_no_keep_of_the_judges(run, discarded, budget):
+def test_a_persons_keep_moves_the_incumbent_and_is_no_keep_of_the_judges(run, discarded, budget, tmp_path):
     keep(run, discarded.number, "needed next")
     row = run.ledger.row(discarded.number)
     assert (row.state, str(row.state)) == (State.KEPT_BY_PERSON, "kept (person)")
@@ -58,6 +59,11 @@ def test_a_persons_keep_moves_the_incumbent_and_is_no_keep_of_the_judges(run, di
     assert "kept (person): kept by a person: needed next" in git(
         run.workspace.root, "notes", "--ref=caddie", "show", row.commit_id
     )
+    copy = Ledger(tmp_path / "copy.sqlite")
+    for each in run.ledger.rows():
+        mirror.load(copy, mirror.export(run.ledger, each.number))
+    assert copy.rows() == run.ledger.rows()
+    copy.close()
     recover(run)  # trusts the ledger
     assert run.workspace.best() == row.commit_id
     better = run_trial(run, proposal(run, MORE_TEXT, title="more text"), budget)
@@ -68,17 +74,6 @@ def test_a_persons_keep_moves_the_incumbent_and_is_no_keep_of_the_judges(run, di
     revert(run, row.number, "not needed after all")
     assert run.ledger.incumbent().state is State.BASELINE
     assert [each.state for each in run.ledger.rows()][1:] == [State.REVERTED_BY_PERSON] * 2
-
-
-def test_a_persons_decisions_survive_a_mirror(run, discarded, tmp_path):
-    from experiments.ledger.store import Ledger
-
-    keep(run, discarded.number, "")
-    copy = Ledger(tmp_path / "copy.sqlite")
-    for row in run.ledger.rows():
-        mirror.load(copy, mirror.export(run.ledger, row.number))
-    assert copy.rows() == run.ledger.rows()
-    copy.close()
 
 
 def test_what_cannot_be_decided_says_why(run, discarded, run_with_keep):

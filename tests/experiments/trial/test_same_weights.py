@@ -76,6 +76,7 @@ def test_a_better_one_is_run_in_full_and_confirmed_on_fresh_seeds(coarse_run, bu
     assert tiers(coarse_run, again.number) == [WEIGHTS]
 
 
+@pytest.mark.slow
 def test_one_that_touches_training_after_all_is_compared_in_full(coarse_run, budget, monkeypatch):
     """Its files and knobs say nothing of it, but its artifact after training is another one."""
     monkeypatch.setattr("experiments.trial.trial.leaves_training_alone", lambda *_: True)
@@ -87,6 +88,7 @@ def test_one_that_touches_training_after_all_is_compared_in_full(coarse_run, bud
     assert [stored.tier for stored in rows][:3] == [WEIGHTS, REPEAT, coarse_run.tier.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edits", "alone"),
     [
