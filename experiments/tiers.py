@@ -12,6 +12,7 @@ from experiments.judge.rule import RULES, Rule
 from preflight.candidate.launch import LaunchConfig, launch_config
 
 CONTROL_EVERY = 10  # one in so many trials that the proxy would drop runs in full, to measure what the proxy is worth
+KEPT_SHARE = 0.066  # of trials (dev/benchmarks/judge.md)
 MEASUREMENTS_PER_TRIAL = 1.9  # on average (dev/benchmarks/judge.md); one in ten repeats a seed
 PACK_SECONDS = 600.0  # wall time of packing, and of unpacking
 SEED_SD_BPB = 0.0007  # between seeds of official records (rules.md section 8)

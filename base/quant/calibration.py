@@ -77,7 +77,7 @@ class Observer:
         """Remove the hooks and return means over the tokens of all ranks."""
         for hook in self.hooks:
             hook.remove()
-        count = runtime.all_reduce_(torch.tensor([float(self.tokens)], device=runtime.device)).item()
+        count = runtime.all_reduce_(torch.tensor([float(self.tokens)], device=runtime.device))  # no wait for it
         for sums in (self.sums.hessians, self.sums.fisher):
             for name in sorted(sums):
                 runtime.all_reduce_(sums[name]).div_(count)

@@ -18,10 +18,10 @@ from experiments.doctor.repository import repository, stop_file
 from experiments.doctor.result import BAD, GOOD, NOTE, CheckResult, pass_or_fail
 from experiments.ledger import filesystem
 from experiments.proposal.options import PROPOSERS
-from experiments.run.gc import CHECKPOINT_TRIALS
+from experiments.run.gc import CHECKPOINT_CAPS, CHECKPOINT_TRIALS
 from experiments.run.machine import corpus_folder
 from experiments.run.request import RunRequest
-from experiments.tiers import MEASUREMENTS_PER_TRIAL
+from experiments.tiers import KEPT_SHARE, MEASUREMENTS_PER_TRIAL
 from preflight.candidate import probe
 from preflight.sandbox.isolation import levels as isolation
 from preflight.sandbox.isolation import residue
@@ -156,10 +156,12 @@ def corpus(request: RunRequest) -> Iterator[CheckResult]:
 def disk(request: RunRequest) -> Iterator[CheckResult]:
     """Check for enough space, inodes and shared memory."""
     folder = existing(request.root / "trials")
-    target = request.machine.tier.target
+    target, rule = request.machine.tier.target, request.machine.tier.rule
     kept = 3 + MEASUREMENTS_PER_TRIAL * 8  # bundle, artifact, logs; and what training may pass to packing
-    recent = min(request.trials, CHECKPOINT_TRIALS) * MEASUREMENTS_PER_TRIAL * 17  # run/gc.py
-    needed = (1 << 30) + int((kept * request.trials + recent) * target.cap_bytes) + TRIAL_BYTES
+    checkpoints = min(request.trials, CHECKPOINT_TRIALS) * MEASUREMENTS_PER_TRIAL
+    checkpoints += (1 + KEPT_SHARE * request.trials) * (rule.seeds + rule.fresh)  # of the baseline and of keeps
+    caps = kept * request.trials + CHECKPOINT_CAPS * checkpoints
+    needed = (1 << 30) + int(caps * target.cap_bytes) + TRIAL_BYTES
     space, nodes = shutil.disk_usage(folder).free, os.statvfs(folder)
     fix = "make room, or ask for fewer --trials"
     yield pass_or_fail("disk", space >= needed, f"{space / 1e9:.1f} GB free", f"{needed / 1e9:.1f} GB", fix)

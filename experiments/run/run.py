@@ -18,7 +18,7 @@ from experiments.ledger.rows import MeasurementRow
 from experiments.ledger.store import Ledger
 from experiments.repo import run_name
 from experiments.repo.workspace import Workspace
-from experiments.run import consistency, progress
+from experiments.run import consistency, gc, progress
 from experiments.run import machine as machines
 from experiments.run.layout import WORK, ledger_path, measurement_folder, open_ledger
 from experiments.runner.job import Runner
@@ -90,7 +90,7 @@ class Run:
 
     def begin_trial(self, title: str, kind: str, parent: str, **columns: object) -> int:
         """Write a row for a trial that is about to start; returns its number."""
-        return self.ledger.begin(
+        number = self.ledger.begin(
             at_least=1 + max(self.workspace.trial_commits(), default=-1),
             title=one_line(title),
             kind=kind,
@@ -101,6 +101,8 @@ class Run:
             trials_can_read_text=self.corpus.manifest.trials_can_read_text,
             **columns,
         )
+        gc.delete_expired_checkpoints(self.folder, self.ledger, number)
+        return number
 
     @contextmanager
     def stage(self, number: int, title: str, name: str, detail: str = "") -> Iterator[None]:

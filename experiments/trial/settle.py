@@ -13,7 +13,6 @@ from common.text import one_line, quoted, without_long_numbers
 from experiments.ledger import usage
 from experiments.ledger.measurement import Measurement
 from experiments.ledger.rows import Row
-from experiments.run import gc
 from experiments.run.run import Run
 
 
@@ -80,8 +79,6 @@ def _settle(
         if state is not State.BASELINE:
             run.workspace.show_branch(number)
     run.ledger.settle(number, state, **values)
-    for path in gc.expired_checkpoints(run.folder, run.ledger, number):
-        path.unlink()
     run.ledger.add_stage(number, "settle", time.monotonic() - started)
     return run.ledger.row(number)
 

@@ -132,11 +132,11 @@ def test_an_optimizer_step_costs_as_many_calls_for_six_layers_as_for_two(knobs):
 @pytest.mark.slow
 @pytest.mark.parametrize("knobs", [{}, {"qat": "soft", "qat_start": 0, "crown_q": 0.01, "complementary_alpha": 0.5}])
 def test_a_run_waits_for_the_device_only_where_it_logs(tmp_path, knobs):
-    """Each `.item()` is a wait on a GPU; twenty steps with two lines of metrics have two (calibration one, after them).
+    """Each `.item()` is a wait on a GPU; twenty steps with two lines of metrics have two.
 
     The fused AdamW reads its step count by one on a CPU; its CUDA kernel reads it on the device.
     """
-    config = with_knobs(iterations=20, log_every=10, swa="tight", swa_every=2, calibration="none", **knobs)
+    config = with_knobs(iterations=20, log_every=10, swa="tight", swa_every=2, **knobs)
     (tmp_path / "train").mkdir()
     tokens = np.random.default_rng(0).integers(0, 97, 10_000)
     write_shard(tmp_path / "train" / "fineweb_train_000000.bin", tokens)

@@ -19,7 +19,7 @@ from statistics import median
 
 import typer
 
-from preflight.candidate.size import Forecast, Untrained, forecast
+from preflight.candidate.size import Untrained, forecast
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 CODE_BYTES = 90_000
@@ -70,46 +70,47 @@ def main(steps: int = 300, processes: int = 2) -> None:
     run_of_ideas(ideas)
 
 
-def different_models(found: list[tuple[str, Untrained, int]]) -> None:
+Found = list[tuple[str, Untrained, int]]  # knobs, the untrained size, the bytes after training
+
+
+def different_models(found: Found) -> None:
     print("| model | untrained | trained | learnt interval | error | inside | interval of none | inside |")
     print("|---|---|---|---|---|---|---|---|")
-    inside, blind, errors, widths = 0, 0, [], []
-    for i, (knobs, untrained, trained) in enumerate(found):
-        others = [t / u.model_bytes for j, (_, u, t) in enumerate(found) if j != i and u.kind == untrained.kind]
-        learnt, alone = (forecast(untrained, ratios, 1) for ratios in ({untrained.kind: others}, {}))
-        low, high = (end - CODE_BYTES for end in (learnt.low_bytes, learnt.high_bytes))
-        hit, hit_blind = within(learnt, trained), within(alone, trained)
-        inside, blind = inside + hit, blind + hit_blind
-        errors.append(abs(trained / ((low + high) / 2) - 1))
-        widths.append((high - low) / trained)
-        none = f"{alone.low_bytes - CODE_BYTES:,} to {alone.high_bytes - CODE_BYTES:,}"
-        cells = f"{untrained.model_bytes:,} | {trained:,} | {low:,} to {high:,} | {errors[-1]:.2%} | {yes(hit)}"
-        print(f"| {knobs} ({untrained.kind}) | {cells} | {none} | {yes(hit_blind)} |")
-    print(
-        f"\n{inside} of {len(found)} inside, median width {median(widths):.1%}, median error {median(errors):.2%}; ",
-        end="",
-    )
-    print(f"with nothing measured {blind} of {len(found)}.\n")
+    learnt = [Guess(untrained, found[:i] + found[i + 1 :], trained) for i, (_, untrained, trained) in enumerate(found)]
+    blind = [Guess(untrained, [], trained) for _, untrained, trained in found]
+    for (knobs, untrained, trained), guess, none in zip(found, learnt, blind, strict=True):
+        cells = f"{untrained.model_bytes:,} | {trained:,} | {guess} | {none.interval} | {yes(none.hit)}"
+        print(f"| {knobs} ({untrained.kind}) | {cells} |")
+    print(f"\n{summary(learnt)}; with nothing measured {sum(guess.hit for guess in blind)} of {len(found)}.\n")
 
 
-def run_of_ideas(found: list[tuple[str, Untrained, int]]) -> None:
+def run_of_ideas(found: Found) -> None:
     print("| idea | untrained | trained | interval learnt from those before | error | inside |")
     print("|---|---|---|---|---|---|")
-    inside, errors, widths = 0, [], []
-    for i, (knobs, untrained, trained) in enumerate(found[1:], 1):
-        before = [t / u.model_bytes for _, u, t in found[:i] if u.kind == untrained.kind]
-        learnt = forecast(untrained, {untrained.kind: before}, 1)
-        low, high = (end - CODE_BYTES for end in (learnt.low_bytes, learnt.high_bytes))
-        inside += within(learnt, trained)
-        errors.append(abs(trained / ((low + high) / 2) - 1))
-        widths.append((high - low) / trained)
-        cells = f"{untrained.model_bytes:,} | {trained:,} | {low:,} to {high:,} | {errors[-1]:.2%}"
-        print(f"| {knobs} ({untrained.kind}) | {cells} | {yes(within(learnt, trained))} |")
-    print(f"\n{inside} of {len(errors)} inside, median width {median(widths):.1%}, median error {median(errors):.2%}.")
+    guesses = [Guess(untrained, found[:i], trained) for i, (_, untrained, trained) in enumerate(found)][1:]
+    for (knobs, untrained, trained), guess in zip(found[1:], guesses, strict=True):
+        print(f"| {knobs} ({untrained.kind}) | {untrained.model_bytes:,} | {trained:,} | {guess} |")
+    print(f"\n{summary(guesses)}.")
 
 
-def within(interval: Forecast, trained: int) -> bool:
-    return interval.low_bytes <= CODE_BYTES + trained <= interval.high_bytes
+class Guess:
+    """A forecast that learns from others of the same kind, and what became of it."""
+
+    def __init__(self, untrained: Untrained, others: Found, trained: int):
+        ratios = [weight / other.model_bytes for _, other, weight in others if other.kind == untrained.kind]
+        found = forecast(untrained, {untrained.kind: ratios}, 1)
+        low, high = (end - CODE_BYTES for end in (found.low_bytes, found.high_bytes))
+        self.interval, self.hit = f"{low:,} to {high:,}", low <= trained <= high
+        self.error, self.width = abs(trained / ((low + high) / 2) - 1), (high - low) / trained
+
+    def __str__(self) -> str:
+        return f"{self.interval} | {self.error:.2%} | {yes(self.hit)}"
+
+
+def summary(guesses: list[Guess]) -> str:
+    width, error = median(guess.width for guess in guesses), median(guess.error for guess in guesses)
+    hits = sum(guess.hit for guess in guesses)
+    return f"{hits} of {len(guesses)} inside, median width {width:.1%}, median error {error:.2%}"
 
 
 def yes(hit: bool) -> str:
