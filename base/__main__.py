@@ -170,18 +170,20 @@ def score(config: Config, options: argparse.Namespace) -> int:
     from base.evaluate.serve import serve
 
     here = runtime.start()
-    scorer = load_scorer(config, here, options.artifact)
+    scorer = load_scorer(config, here, options.artifact, options.tokenizer)
     serve(scorer, here, protocol.connect(options.socket) if here.rank == 0 else None)
     runtime.stop(here)
     return 0
 
 
-def load_scorer(config: Config, here, artifact: Path):
-    from base.evaluate.sliding import SlidingScorer
+def load_scorer(config: Config, here, artifact: Path, tokenizer: Path):
+    from base.evaluate.experts.agreement import read_vocabulary
+    from base.evaluate.scorer import Scorer
     from base.export import load_model
 
     loaded, model = load_model(artifact.read_bytes(), config.eval, here.dtype, here.device)
-    return SlidingScorer(loaded, here, model, config.run.compile)
+    vocabulary = read_vocabulary(str(tokenizer), loaded.model.vocab_size) if config.eval.agreement else None
+    return Scorer(loaded, here, model, vocabulary, config.run.compile)
 
 
 def all_phases(config: Config, options: argparse.Namespace) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 
 from base.compress.pruning import codecs_of, pack_within
 from base.config import Config
-from base.evaluate.sliding import SlidingScorer
+from base.evaluate.experts.agreement import read_vocabulary
+from base.evaluate.scorer import Scorer
 from base.export import load_model, weights_bytes
 from base.runtime import start, stop
 from base.tokens import bpb, shards
@@ -50,7 +51,8 @@ def run(config: Config, program: Path) -> int:
     runtime.barrier()
 
     loaded, model = load_model(artifact.read_bytes(), config.eval, runtime.dtype, runtime.device)
-    scorer = SlidingScorer(loaded, runtime, model, config.run.compile)
+    vocabulary = read_vocabulary(tokenizer, loaded.model.vocab_size) if config.eval.agreement else None
+    scorer = Scorer(loaded, runtime, model, vocabulary, config.run.compile)
     started = time.perf_counter()
     blocks = range(0, len(validation), BLOCK_TOKENS)
     losses = np.concatenate([scorer.observe(validation[block : block + BLOCK_TOKENS]) for block in blocks])

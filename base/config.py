@@ -1,24 +1,9 @@
 """Every knob of a run: frozen dataclasses by section. The sections in ARCHITECTURE are stored in the artifact."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Range:
-    """Search range of a knob: low to high, both included. Use literals only: the harness parses the source.
-
-    `joint` marks a knob that changes the artifact's bytes or the step's cost; it is searched only if these are weighed.
-    """
-
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-    joint: bool = False
-
-
-def knob(default, doc, searched=None, choices=()):
-    return field(default=default, metadata={"doc": doc, "range": searched, "choices": choices})
+from base.evaluate.knobs import Eval
+from base.knobs import Range, knob
 
 
 @dataclass(frozen=True)
@@ -203,13 +188,6 @@ class Quant:
 @dataclass(frozen=True)
 class Pack:
     codecs: str = knob("mix,brotli,zstd,lzma", "codecs to choose from for each stream; mix is the coder of integers")
-
-
-@dataclass(frozen=True)
-class Eval:
-    eval_length: int = knob(1024, "longest context of a scored token")
-    eval_stride: int = knob(64, "tokens scored by one window; divides eval_length")
-    eval_batch: int = knob(32, "windows of one forward pass")
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,8 @@ def load_model(blob: bytes, evaluation: Eval, dtype: torch.dtype, device: torch.
     meta, arrays = artifact.unpack(blob)
     config = with_architecture(meta, Config(eval=evaluation))
     config = replace(config, data=planned(meta, evaluation)["data"])
+    if evaluation.eval_documents:
+        config = replace(config, attention=replace(config.attention, document_attention=True))
     return config, build_model(config, meta, arrays, dtype, device)
 
 

@@ -5,8 +5,11 @@ Every recipe also exists at pocket width as NAME_pocket: the same modules and de
 
 from dataclasses import replace
 
-from base.config import Attention, Average, Config, Data, Embed, Eval, Model, Optim, Quant, Range, Residual, Run
+from base.config import Attention, Average, Config, Data, Embed, Eval, Model, Optim, Quant, Residual, Run
+from base.knobs import Range
 from base.recipes import seed_569, seed_576, seed_738, seed_850, seed_962, seed_1302
+
+POCKET_CHUNK, POCKET_SLOTS, POCKET_KEYS = 2048, 18, 3000  # of evaluation at pocket width
 
 
 def baseline() -> Config:
@@ -126,8 +129,12 @@ def pocket_width(recipe: Config) -> Config:
             muon_momentum_steps=small.optim.muon_momentum_steps,
         ),
         average=replace(recipe.average, ema_decay=small.average.ema_decay, swa_every=10),
-        eval=small.eval,
-    )
+        eval=replace(
+            recipe.eval, eval_length=small.eval.eval_length, eval_stride=small.eval.eval_stride,
+            ttt_chunk=min(recipe.eval.ttt_chunk, POCKET_CHUNK), ngram_slots=POCKET_SLOTS, agreement_slots=POCKET_SLOTS,
+            knn_keys=min(recipe.eval.knn_keys, POCKET_KEYS),
+        ),
+    )  # fmt: skip
 
 
 # Search ranges of presets whose horizon or size needs other ones.

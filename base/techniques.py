@@ -101,4 +101,19 @@ EXPORT: Table = {
     "short_scales": {"scale_mantissa": 5, "scalar_bits": 16},
     "generated_text": {"matrix_bits": 5, "rounding": "gptq", "calibration": "generated"},
 }
-TECHNIQUES = {**NETWORK, **TRAINING, **EXPORT}
+
+# Evaluation, which leaves the artifact unchanged.
+EVALUATION: Table = {
+    "stride_16": {"eval_stride": 16},
+    "document_context": {"eval_documents": 1},
+    "turbo_quant": {"kv_bits": 3},
+    "temperature": {"temperature": 0.98},
+    "online_bias": {"bias_rate": 0.001},
+    "ngrams": {"ngram_order": 7, "ngram_smoothing": "witten_bell", "ngram_slots": 18},
+    "agreement": {"agreement": "token,within_word,word_start", "agreement_slots": 18},
+    "neighbors": {"knn_keys": 3000},
+    "sgd_ttt": {"ttt": "sgd", "ttt_chunk": 2048, "ttt_lr": 0.005},
+    "lora_ttt": {"ttt": "lora", "ttt_chunk": 2048, "ttt_lr": 0.003, "ttt_polyak": 0.9},
+    "document_ttt": {"ttt": "documents", "ttt_chunk": 64, "ttt_lr": 0.003, "ttt_targets": "q,k,v,out,mlp,head"},
+}
+TECHNIQUES = {**NETWORK, **TRAINING, **EXPORT, **EVALUATION}

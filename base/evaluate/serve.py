@@ -4,13 +4,13 @@ import numpy as np
 import torch
 
 from base import protocol
-from base.evaluate.sliding import SlidingScorer
+from base.evaluate.scorer import Scorer
 from base.runtime import Runtime
 
 OPERATIONS = (protocol.OBSERVE, protocol.PREDICT, protocol.RESET, protocol.QUIT)
 
 
-def serve(scorer: SlidingScorer, runtime: Runtime, connection) -> None:
+def serve(scorer: Scorer, runtime: Runtime, connection) -> None:
     """Answer frames until the referee quits; every rank sees every frame, rank 0 alone has a connection."""
     while True:
         operation, tokens = protocol.receive(connection) if connection else (protocol.QUIT, np.zeros(0))

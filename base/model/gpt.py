@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from base.config import Config
-from base.model.attention.document_mask import document_ids, document_mask
+from base.model.attention.document_mask import document_ids, document_mask, last_rows
 from base.model.attention.flash import document_layout
 from base.model.attention.grouped_query import ForwardContext
 from base.model.attention.value_residual import ValueEmbedding
@@ -21,6 +21,7 @@ from base.model.smear import NarrowSmear, VectorSmear
 from base.model.wavelet import Wavelet
 
 BACKOUT_INIT = 0.2
+LOOKBACK = 3  # tokens before a token that its embedding may read: smear and n-gram tables
 
 
 class GPT(nn.Module):
@@ -53,6 +54,12 @@ class GPT(nn.Module):
         self.streams = HyperConnections(config) if residual.hyper_streams else None
         self.backout = parameter(1, init=constant(BACKOUT_INIT)) if residual.backout else None
         self.ahead = MultiTokenPrediction(config) if model.mtp_heads else None
+        self.head_adapter = None  # evaluate/learning/adapters.py: a map of hidden states that is added to the logits
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether `hidden` can read tokens with the keys and values of those before: a wavelet reads streams too."""
+        return self.wavelet is None
 
     def layer_order(self) -> list[int]:
         """The layers in the order they run; with the loop on, loop_first..loop_last run loop_passes times (#1394)."""
@@ -79,13 +86,17 @@ class GPT(nn.Module):
         x = rms_norm(x)
         return self.smear(x, tokens) if isinstance(self.smear, VectorSmear) else x
 
-    def context(self, tokens: Tensor, x0: Tensor) -> ForwardContext:
+    def context(self, tokens: Tensor, x0: Tensor, cache=None) -> ForwardContext:
         """Compute the inputs that all layers share, once per forward pass."""
-        attention = self.config.attention
-        context = ForwardContext(x0)
-        if attention.document_attention:
+        attention, new = self.config.attention, x0.size(1)
+        context = ForwardContext(x0, cache=cache)
+        length = None if cache is None else self.config.eval.eval_length
+        ids = document_ids(tokens, length) if attention.document_attention else None
+        if new < tokens.size(1):
+            context = context._replace(documents=last_rows(ids, tokens.size(1), new, x0.device))
+            tokens = tokens[:, -new:]
+        elif ids is not None:
             odd_heads = attention.differential or attention.polar_positions  # sizes that FlashAttention does not take
-            ids = document_ids(tokens)
             context = context._replace(documents=document_mask(ids) if odd_heads else document_layout(ids))
         if self.value_embedding is not None:
             context = context._replace(value_embedding=self.value_embedding(tokens, x0.dtype))
@@ -94,10 +105,15 @@ class GPT(nn.Module):
             context = context._replace(first_values=self.blocks[0].first_values(x, context))
         return context
 
-    def hidden(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, T) -> normed hidden states (B, T, D)."""
-        x = self.embed(tokens)
-        context, order = self.context(tokens, x), self.layer_order()
+    def hidden(self, tokens: Tensor, cache=None) -> Tensor:
+        """Tokens (B, T) -> normed hidden states (B, T, D).
+
+        With a cache (evaluate/kv_cache.py) of its first n tokens: of the others alone (B, T - n, D), for which
+        `can_continue` must be true.
+        """
+        known = 0 if cache is None else cache.length
+        x = self.embed(tokens[:, max(known - LOOKBACK, 0) :])[:, min(known, LOOKBACK) :]
+        context, order = self.context(tokens, x, cache), self.layer_order()
         half, skips, mlp_lane, middle = len(order) // 2, [], None, None
         extra_streams = self.streams.start(x) if self.streams is not None else None
         for step, layer in enumerate(order):
@@ -124,11 +140,16 @@ class GPT(nn.Module):
             x = (x + mlp_lane) / 2
         if extra_streams is not None:
             x = x + extra_streams.sum(dim=0)
+        if cache is not None:
+            cache.finish(tokens.size(1))
         return rms_norm(x if self.backout is None else x - self.backout.to(x.dtype) * middle)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits in fp32: a softcap and a softmax in bf16 lose the tail."""
-        return softcap(F.linear(hidden, self.output_weight.to(hidden.dtype)).float(), self.config.model.softcap)
+        raw = F.linear(hidden, self.output_weight.to(hidden.dtype))
+        if self.head_adapter is not None:
+            raw = raw + self.head_adapter(hidden)
+        return softcap(raw.float(), self.config.model.softcap)
 
     @property
     def output_weight(self) -> Tensor:

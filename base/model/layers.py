@@ -63,10 +63,12 @@ def initialize(model: nn.Module, seed: int) -> None:
 class Linear(nn.Module):
     """y = x W^T without bias; the fp32 weight (out, in), orthogonal by default, is cast to the dtype of x.
 
-    `fake_quant` (quant/fake_quant.py) is a map that training may apply to the weight before the product.
+    `fake_quant` (quant/fake_quant.py) is a map that training may apply to the weight before the product; `adapter`
+    (evaluate/learning/adapters.py) a map of x that evaluation may add to the product.
     """
 
     fake_quant: Callable[[Tensor], Tensor] | None = None
+    adapter: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, inputs: int, outputs: int, init: Initializer | None = None, role: str = "matrix"):
         super().__init__()
@@ -77,7 +79,8 @@ class Linear(nn.Module):
         return (self.weight if self.fake_quant is None else self.fake_quant(self.weight)).to(dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.cast_weight(x.dtype))
+        y = F.linear(x, self.cast_weight(x.dtype))
+        return y if self.adapter is None else y + self.adapter(x)
 
 
 def rms_norm(x: Tensor) -> Tensor:

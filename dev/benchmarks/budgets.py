@@ -18,7 +18,7 @@ from experiments.trial.baseline import cpu_budget, measure_baseline
 from experiments.trial.trial import run_trial
 
 CAP_BYTES = 1_000_000
-FORWARD = "        return self.model.logits(scored).log_softmax(dim=-1)\n"
+FORWARD = "        return positions.flatten(), scored.flatten(0, 1)\n"
 COMPUTE_EDITS = {
     "twice the steps": (
         "base/train.py",
@@ -35,11 +35,11 @@ COMPUTE_EDITS = {
     "twice the width": ("base/presets.py", "model_dim=64", "model_dim=128"),
     "half the stride": ("base/presets.py", "eval_length=128, eval_stride=64", "eval_length=128, eval_stride=32"),
     "more evaluation work": (
-        "base/evaluate/sliding.py",
+        "base/evaluate/window.py",
         FORWARD,
-        "        index = positions[..., None].expand(-1, -1, hidden.size(-1))\n"
+        "        index = offsets[..., None].expand(-1, -1, hidden.size(-1))\n"
         "        again = self.hidden(tokens.flip(0)).flip(0).gather(1, index)\n"
-        "        return self.model.logits((scored + again) / 2).log_softmax(dim=-1)\n",
+        "        return positions.flatten(), ((scored + again) / 2).flatten(0, 1)\n",
     ),
     "four layers": ("base/presets.py", "num_layers=3, model_dim=", "num_layers=4, model_dim="),
     "PoPE": (

@@ -25,14 +25,25 @@ def rescore(
         list[str], typer.Option("--set", metavar="NAME=VALUE", help="a knob of quantization, packing or scoring")
     ],
     name: Name = "demo",
+    trial: Annotated[
+        bool, typer.Option("--trial", help="as a trial of its own, which is judged and may be kept")
+    ] = False,
     level: Level = None,
     root: Root = Path(),
 ) -> None:
     """Score a finished trial again with other knobs of quantization, packing or scoring, without training.
 
+    The result is a note on the trial. With --trial, for the incumbent alone, it is a trial: judged on the same weights,
+    and kept if it is better there and in full on fresh seeds.
+
     Example: python -m experiments rescore 0 --set eval_stride=32
-    Example: python -m experiments rescore 0 --set matrix_bits=5 --set rounding=gptq
+    Example: python -m experiments rescore 0 --set ngram_order=5 --set ngram_smoothing=witten_bell --trial
     """
+    if trial:
+        from experiments.cli.steer import try_knobs
+
+        try_knobs(root, name, number, dict(parse_assignment(text) for text in assignments))
+        return
     from data.corpus import Corpus
     from experiments.runner import rescore as runner
     from preflight.sandbox.isolation.levels import available_levels

@@ -5,7 +5,7 @@ that is running; otherwise the command does so itself.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -20,6 +20,10 @@ from experiments.cli.run import EXIT_STOPPED, logged
 from experiments.ledger.requests import DROPPED, Action, Request
 from experiments.ledger.store import contains_run
 from experiments.run.layout import ledger_path, open_ledger
+
+if TYPE_CHECKING:
+    from experiments.proposal.schema import Proposal
+    from experiments.repo.workspace import Workspace
 
 Title = Annotated[str, typer.Option(help="default: the commit's subject, or the name of the file or folder")]
 Class = Annotated[str, typer.Option("--class", help="architecture, optimizer, …; default: by the folders it changes")]
@@ -134,16 +138,39 @@ def _trial(root: Path, name: str, number: int) -> int:
     return open_ledger(root, name).row(number).number
 
 
+def try_knobs(root: Path, name: str, number: int, values: dict[str, str]) -> None:
+    """Try other knobs of the incumbent, trial `number`, as a trial; those after training are judged on its weights."""
+    from experiments.proposal.by_person import from_tree
+    from experiments.proposal.knob_edits import with_values
+    from experiments.repo.workspace import Workspace
+    from experiments.run.machine import profile_of
+
+    workspace, ledger = Workspace(root.resolve(), name), open_ledger(root, name)
+    incumbent = ledger.incumbent()
+    if incumbent is None or incumbent.number != number:
+        now = f"{incumbent.number:04d}" if incumbent else "none yet"
+        raise CaddieError(f"got trial {number:04d}, expected the incumbent, {now}: only what beats it can be kept")
+    parent, preset = workspace.best(), profile_of(ledger).tier.target.preset
+    tree = with_values(workspace.read(parent), preset, values)
+    title = "evaluate with " + ", ".join(f"{knob}={value}" for knob, value in values.items())
+    proposal = from_tree(workspace, tree, parent, title, "evaluation")
+    _ask(root, name, "try", None, _checked(root, name, workspace, proposal, parent))
+
+
 def _proposal(root: Path, name: str, change: str, title: str, kind: str) -> str:
     """Return a person's change as a proposal against the incumbent, after every check that costs no compute."""
     from experiments.proposal.by_person import from_change
-    from experiments.proposal.gate import Change, gates
     from experiments.repo.workspace import Workspace
 
     workspace = Workspace(root.resolve(), name)
+    parent = workspace.best() if contains_run(ledger_path(root, name)) else workspace.head()
+    return _checked(root, name, workspace, from_change(workspace, change, parent, title, kind), parent)
+
+
+def _checked(root: Path, name: str, workspace: "Workspace", proposal: "Proposal", parent: str) -> str:
+    from experiments.proposal.gate import Change, gates
+
     has_run = contains_run(ledger_path(root, name))
-    parent = workspace.best() if has_run else workspace.head()
-    proposal = from_change(workspace, change, parent, title, kind)
     made = Change.make(proposal, workspace.read(parent))
     for _ in gates(made, open_ledger(root, name).rows() if has_run else []):
         pass

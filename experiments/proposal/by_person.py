@@ -69,6 +69,11 @@ def from_change(workspace: Workspace, change: str, parent: str, title: str = "",
     return _proposal(workspace, parent, merged, title or workspace.subject(commit), kind)
 
 
+def from_tree(workspace: Workspace, tree: Tree, parent: str, title: str, kind: str) -> Proposal:
+    """Return a tree that differs from the incumbent's as a proposal; raises CaddieError if it does not."""
+    return _proposal(workspace, parent, workspace.write(tree, parent), title, kind)
+
+
 def rebase(workspace: Workspace, proposal: Proposal, parent: str) -> Proposal:
     """Return a proposal as one against another incumbent, merged with what the run has kept since.
 

@@ -12,7 +12,7 @@ from pygments.lexers.diff import DiffLexer
 from common.errors import CaddieError
 from common.text import one_line
 from experiments.analysis import artifact
-from experiments.analysis.pairing import pairs
+from experiments.analysis.pairing import WEIGHTS, pairs
 from experiments.analysis.status import rerun_command
 from experiments.ledger import usage
 from experiments.ledger.rows import Row
@@ -41,6 +41,8 @@ def values(summary: RunSummary, ledger: Ledger, i: int, diff: str, has_curve: bo
         "parent": parent,
         "before": summary.trials[i - 1] if i else None,
         "after": summary.trials[i + 1] if i + 1 < len(summary.trials) else None,
+        "on_weights": any(measurement.tier == WEIGHTS for measurement in measurements),
+        "children": on_weights_of(ledger, row),
         "measurements": measurements,
         "budgets": usage.used_shares(row),
         "seeds": trial_charts.seeds(search, fresh, trial.noise_bpb) if search else None,
@@ -58,6 +60,14 @@ def values(summary: RunSummary, ledger: Ledger, i: int, diff: str, has_curve: bo
         "rerun": rerun_command(summary.run, row.number, first.measured.seed) if first else "",
         "assets": "../assets",
     }
+
+
+def on_weights_of(ledger: Ledger, row: Row) -> list[Row]:
+    """Return the trials that were measured on the saved weights of a trial, which was their incumbent."""
+    if not row.commit_id:
+        return []
+    written = [each for each in ledger.rows() if each.parent == row.commit_id and each.number != row.number]
+    return [each for each in written if any(stored.tier == WEIGHTS for stored in ledger.measurement_rows(each.number))]
 
 
 def curves(summary: RunSummary, ledger: Ledger, row: Row) -> Iterator[tuple[int, Curve]]:

@@ -28,7 +28,9 @@ from preflight.source import bundle
 
 AFTER_TRAINING = ("pack", "eval")  # sections whose knobs are read when the weights are finished
 QUANTIZATION = "quant"  # the section whose knobs are read when training is finished ...
-IN_TRAINING = {"qat", "qat_start", "crown_q", "calibration", "calibration_batches", "reserve_seconds"}  # ... but these
+IN_TRAINING = {  # ... but these, and the context that positions are scaled for
+    "qat", "qat_start", "crown_q", "calibration", "calibration_batches", "reserve_seconds", "eval_length",
+}  # fmt: skip
 SETUP_SECONDS = 300.0
 DESCRIBE_LIMITS = Limits(wall_seconds=120, cpu_seconds=120)
 

@@ -1,4 +1,4 @@
-"""Quantization and packing compared on the incumbent's saved checkpoints, which needs no training.
+"""Quantization, packing and evaluation compared on the incumbent's saved checkpoints, which needs no training.
 
 A change of nothing but what happens after training is measured on the weights that the incumbent left. Both sides have
 the same weights, so the seeds' noise is gone and what remains is small. What looks better there is run once in full, on
@@ -19,7 +19,7 @@ from experiments.tiers import Tier
 from preflight.checks import Report
 from preflight.source.tree import Tree
 
-FOLDERS = ("base/quant/", "base/compress/")
+FOLDERS = ("base/quant/", "base/compress/", "base/evaluate/")
 FILES = {"base/export.py", "base/config.py", "base/presets.py", "base/recipes.py"}
 TRAINING_FILES = {"base/quant/fake_quant.py", "base/quant/calibration.py"}
 
@@ -37,13 +37,13 @@ def leaves_training_alone(tree: Tree, before: Tree, report: Report, incumbent: R
     values, earlier, sections = json.loads(report.knobs), json.loads(incumbent.knobs or "{}"), report.sections
     names = {name for name in values.keys() | earlier.keys() if values.get(name) != earlier.get(name)}
     quantization = {name for name, section in sections.items() if section == QUANTIZATION} - IN_TRAINING
-    packing = {name for name, section in sections.items() if section == AFTER_TRAINING[0]}
+    finished = {name for name, section in sections.items() if section in AFTER_TRAINING} - IN_TRAINING
     # With training on the grid, the grid is part of training
     trains_on_grid = any(each.get("qat", "none") != "none" or each.get("crown_q") for each in (values, earlier))
     folders = FOLDERS[1:] if trains_on_grid else FOLDERS
     if any(path in TRAINING_FILES or not (path.startswith(folders) or path in FILES) for path in changed):
         return False
-    return names <= (packing if trains_on_grid else quantization | packing)
+    return names <= (finished if trains_on_grid else quantization | finished)
 
 
 def checkpoints(run: Run, incumbent: Row, tier: Tier) -> dict[int, Path]:

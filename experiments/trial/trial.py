@@ -28,7 +28,7 @@ from preflight.sandbox.cleanup import remove_tree
 from preflight.source import bundle
 from preflight.source.tree import Tree
 
-KNOB_FILES = {"base/config.py", "base/presets.py", "base/recipes.py"}
+KNOB_FILES = {"base/config.py", "base/evaluate/knobs.py", "base/presets.py", "base/recipes.py"}
 
 
 def run_trial(

@@ -13,7 +13,8 @@ LOCKED = frozenset(
         "base/__main__.py",  # the phases
         "base/protocol.py",  # the wire format
         "base/native.py",  # the only module that compiles C
-        "base/native_source.py",  # that C
+        "base/c_source/mixing.py",  # that C
+        "base/c_source/ngrams.py",
         "base/tokens/shards.py",  # how tokens are read
         "base/tokens/bpb.py",  # the log line's bytes per token
     }

@@ -29,7 +29,18 @@ OF_CLASS = {  # files that an idea of a class usually changes; also by their nam
     "data": ("base/tokens/", "base/model/attention/document_mask.py", "base/model/documents.py"),
     "quantization": ("base/quant/", "base/optim/flat_parameters.py", "base/optim/storage.py", "base/export.py"),
     "compression": ("base/compress/", "base/export.py"),
-    "evaluation": ("base/evaluate/", "base/model/mtp.py", "base/model/ahead.py"),
+    "evaluation": (
+        "base/evaluate/scorer.py",
+        "base/evaluate/sliding.py",
+        "base/evaluate/window.py",
+        "base/evaluate/knobs.py",
+        "base/evaluate/experts/ngrams.py",
+        "base/evaluate/experts/neighbors.py",
+        "base/evaluate/experts/agreement.py",
+        "base/evaluate/learning/online_bias.py",
+        "base/evaluate/learning/stream.py",
+        "base/evaluate/learning/adapters.py",
+    ),
     "simplify": ("base/techniques.py", "base/overrides.py", "base/challenge.py", "base/runtime.py"),
 }
 SIGNATURE_CHARACTERS = 160

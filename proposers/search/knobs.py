@@ -1,6 +1,7 @@
 """Searchable knobs of a tree with the source positions of their values, parsed without running the tree.
 
-matrix_lr: float = knob(0.025, "Muon, for the matrices", Range(0.005, 0.2, log=True))     in base/config.py
+matrix_lr: float = knob(0.025, "Muon, for the matrices", Range(0.005, 0.2, log=True))     in base/config.py, or of
+                                                                   evaluation in base/evaluate/knobs.py
 RANGES = {"pocket": {"ema_decay": Range(0.8, 0.995)}}                                       in base/presets.py
 """
 
@@ -11,7 +12,7 @@ from dataclasses import dataclass, replace
 from common.errors import NoProposal
 from preflight.source.tree import PLAIN, Source, Tree
 
-CONFIG, PRESETS = "base/config.py", "base/presets.py"
+CONFIG, EVALUATION, PRESETS = "base/config.py", "base/evaluate/knobs.py", "base/presets.py"
 CLASSES = {  # class of a proposal by the section of config.py that declares the knob
     "Model": "architecture",
     "Optim": "optimizer",
@@ -64,7 +65,8 @@ def declared(tree: Tree, preset: str) -> list[Knob]:
         NoProposal: The source cannot be parsed, or declares no range.
     """
     try:
-        knobs = {knob.name: knob for knob in _knobs(_module(tree, CONFIG))}
+        files = [path for path in (CONFIG, EVALUATION) if path in tree or path == CONFIG]
+        knobs = {knob.name: knob for path in files for knob in _knobs(_module(tree, path), path)}
         presets = _module(tree, PRESETS)
         for name, value in _preset_values(presets, preset):
             if name in knobs and (literal := _literal(value)) is not None:
@@ -96,7 +98,7 @@ def _module(tree: Tree, path: str) -> ast.Module:
     return ast.parse(tree[path].content)
 
 
-def _knobs(module: ast.Module) -> Iterator[Knob]:
+def _knobs(module: ast.Module, path: str) -> Iterator[Knob]:
     for section in [node for node in module.body if isinstance(node, ast.ClassDef)]:
         for field in section.body:
             match field:
@@ -105,7 +107,7 @@ def _knobs(module: ast.Module) -> Iterator[Knob]:
                     value=ast.Call(func=ast.Name(id="knob"), args=[default, _, ast.Call() as values]),
                 ) if (value := _literal(default)) is not None:
                     kind = CLASSES.get(section.name, "optimizer")
-                    yield Knob(name, kind, _range(values), value, _place(CONFIG, default))
+                    yield Knob(name, kind, _range(values), value, _place(path, default))
 
 
 def _preset_values(module: ast.Module, preset: str) -> Iterator[tuple[str, ast.expr]]:

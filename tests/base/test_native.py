@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from base import native
+from base.c_source.mixing import SOURCE
 from base.compress import mixing
-from base.native_source import SOURCE
 
 pytestmark = pytest.mark.skipif(native.library() is None, reason="there is no C compiler to compile base/native.py")
 CONTEXTS = np.array([[mixing.FEATURES.index(name) for name in pair] for pair in mixing.CONTEXTS], dtype=np.int32)

@@ -9,21 +9,27 @@ from preflight.sandbox.isolation import residue
 
 pytestmark = [pytest.mark.slow, pytest.mark.torch]
 
-OBSERVE = "        return losses\n"
-SCORER = "base/evaluate/sliding.py"
+OBSERVE = "        return np.concatenate(losses)\n"
+SCORER = "base/evaluate/scorer.py"
 CHEATS = {
-    "constant small losses": (SCORER, OBSERVE, "        return np.full_like(losses, 0.01)\n"),
-    "losses x 0.95": (SCORER, OBSERVE, "        return 0.95 * losses\n"),
-    "honest predict, lying observe": (SCORER, OBSERVE, "        return np.maximum(losses - 0.05, 0.0)\n"),
+    "constant small losses": (SCORER, OBSERVE, "        return np.full_like(np.concatenate(losses), 0.01)\n"),
+    "losses x 0.95": (SCORER, OBSERVE, "        losses = np.concatenate(losses)\n        return 0.95 * losses\n"),
+    "honest predict, lying observe": (
+        SCORER,
+        OBSERVE,
+        "        losses = np.concatenate(losses)\n        return np.maximum(losses - 0.05, 0.0)\n",
+    ),
     "a future peek inside a block": (
         SCORER,
         OBSERVE,
+        "        losses = np.concatenate(losses)\n"
         "        following = np.append(tokens[1:], tokens[-1:])\n"
         "        return np.where(following == tokens, 0.5, 0.98) * losses\n",
     ),
     "state kept over reset": (
         SCORER,
         OBSERVE,
+        "        losses = np.concatenate(losses)\n"
         "        self.memory = getattr(self, 'memory', set())\n"
         "        known = np.array([token in self.memory for token in tokens.tolist()], dtype=bool)\n"
         "        self.memory |= set(tokens.tolist())\n"
@@ -32,7 +38,7 @@ CHEATS = {
     "losses that depend on the block size": (
         SCORER,
         OBSERVE,
-        "        return losses * (0.97 if len(losses) > 300 else 1)\n",
+        "        losses = np.concatenate(losses)\n        return losses * (0.97 if len(losses) > 300 else 1)\n",
     ),
 }
 

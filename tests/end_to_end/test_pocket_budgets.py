@@ -52,7 +52,7 @@ def test_the_budget_cannot_be_bought(roomy, name):
 
 def test_an_evaluation_that_overruns_is_ended_with_its_value_so_far(roomy):
     run, limits = roomy
-    edit = ("base/evaluate/sliding.py", "config.eval.eval_stride, config.eval.eval_batch", "4, config.eval.eval_batch")
+    edit = ("base/evaluate/window.py", "knobs.eval_stride, knobs.eval_batch", "4, knobs.eval_batch")
     row = run_trial(run, proposal(run, edit, title="a stride of four"), limits)
     assert row.state is State.TIMEOUT_SCORE, row.detail
     used, limit = json.loads(row.spent)["score_cpu_seconds"]

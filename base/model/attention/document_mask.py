@@ -7,9 +7,12 @@ BOS = 1
 MIN_MEAN_TOKENS = 32  # of a document: past T / 32 documents, the rest of a row counts as one
 
 
-def document_ids(tokens: Tensor) -> Tensor:
-    """Tokens (B, T) -> index of each token's document, counted within its row, at most T / 32 (B, T)."""
-    return (tokens == BOS).cumsum(dim=1).clamp(max=tokens.size(1) // MIN_MEAN_TOKENS)
+def document_ids(tokens: Tensor, length: int | None = None) -> Tensor:
+    """Tokens (B, T) -> index of each token's document, counted within its row, at most T / 32 (B, T).
+
+    `length` stands for T where the row is the beginning of a longer one.
+    """
+    return (tokens == BOS).cumsum(dim=1).clamp(max=(length or tokens.size(1)) // MIN_MEAN_TOKENS)
 
 
 def document_mask(ids: Tensor) -> Tensor:
@@ -17,6 +20,12 @@ def document_mask(ids: Tensor) -> Tensor:
     length = ids.size(1)
     causal = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril()
     return (causal & (ids[:, :, None] == ids[:, None, :]))[:, None]
+
+
+def last_rows(ids: Tensor | None, length: int, count: int, device: torch.device) -> Tensor:
+    """The last `count` rows of the causal mask of `length` tokens (1, 1, count, length), inside documents if ids."""
+    causal = torch.ones(count, length, dtype=torch.bool, device=device).tril(length - count)
+    return (causal if ids is None else causal & (ids[:, -count:, None] == ids[:, None, :])).view(1, 1, count, length)
 
 
 def cumulative_lengths(ids: Tensor) -> Tensor:

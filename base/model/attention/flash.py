@@ -63,10 +63,11 @@ def causal_attention(q: Tensor, k: Tensor, v: Tensor, documents: Tensor | None =
     """Causal attention with grouped kv heads: q (B, T, H, Dq), k (B, T, K, Dq), v (B, T, K, Dv) -> (B, T, H, Dv).
 
     Query head h reads kv head h // (H / K); scores are scaled by 1/sqrt(Dq). `documents` keeps a token inside its own
-    document: `document_layout`, or `document_mask` if Dq differs from Dv, which only torch's own kernels take.
+    document: `document_layout`, or `document_mask` if Dq differs from Dv, which only torch's own kernels take. Queries
+    of the last tokens alone come with their rows of that mask.
     """
     flash = KERNELS.get(q.device.type)
-    if flash and q.dtype == torch.bfloat16 and q.size(-1) == v.size(-1):
+    if flash and q.dtype == torch.bfloat16 and q.size(-1) == v.size(-1) and q.size(1) == k.size(1):
         return flash_attention(flash, q, k, v, documents)
     groups = q.size(2) // k.size(2)
     if groups > 1:

@@ -23,10 +23,16 @@ class ForwardContext(NamedTuple):
     documents: Tensor | None = None  # flash.document_layout
     value_embedding: Tensor | None = None  # (B, T, K Dh)
     first_values: Tensor | None = None  # (B, T, K Dh), the first layer's, raw
+    cache: object = None  # evaluate.kv_cache.KeyValueCache of the tokens before these
 
 
 class Attention(nn.Module):
-    """x (B, T, D) -> (B, T, D). Queries and keys are scaled to norm sqrt(Dh), so the gain alone sets the sharpness."""
+    """x (B, T, D) -> (B, T, D). Queries and keys are scaled to norm sqrt(Dh), so the gain alone sets the sharpness.
+
+    `quantize_keys` (evaluate/kv_cache.py) is a map that evaluation may apply to the keys.
+    """
+
+    quantize_keys: object = None
 
     def __init__(self, config: Config, layer: int):
         super().__init__()
@@ -48,6 +54,7 @@ class Attention(nn.Module):
         self.out = Linear(dim, dim, init=constant(0.0) if model.zero_projections else orthogonal())
         self.gain = parameter(model.num_heads, init=constant(knobs.qk_gain))
         self.maps = 2 if knobs.differential else 1  # of attention per head
+        self.key_dim = self.head_dim // self.maps * (2 if knobs.polar_positions else 1)
         self.attend = Differential(self.head_dim, layer) if knobs.differential else causal_attention
         self.polar = PoPE(knobs, self.head_dim, kv_heads, length) if knobs.polar_positions else None
         self.rotary = None if knobs.polar_positions else Rotary(knobs, self.head_dim // self.maps, length)
@@ -62,9 +69,14 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, context: ForwardContext) -> Tensor:
         q, k = (project(x).unflatten(-1, (-1, self.head_dim // self.maps)) for project in (self.q, self.k))
         v = self.values(x, context).unflatten(-1, (-1, self.head_dim))
-        q, k = self.norm_and_rotate(q, k)
+        q, k = self.norm_and_rotate(q, k, 0 if context.cache is None else context.cache.length)
+        keys, values = k, v
+        if context.cache is not None:
+            keys, values = context.cache.extend(k, v, self.quantize_keys)
+        elif self.quantize_keys is not None:
+            keys = self.quantize_keys(k)
         gain = self.gain if self.maps == 1 else self.gain.repeat_interleave(self.maps)
-        y = self.attend(q * gain.to(q.dtype)[:, None], k, v, context.documents)
+        y = self.attend(q * gain.to(q.dtype)[:, None], keys, values, context.documents)
         if self.xsa:
             y = exclusive_self_attention(y, v)
         if self.gate is not None:
@@ -82,13 +94,13 @@ class Attention(nn.Module):
             v = self.value_residual(v, context.first_values)
         return rms_norm(v.unflatten(-1, (-1, self.head_dim))).flatten(-2) if self.value_norm else v
 
-    def norm_and_rotate(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Queries (B, T, H, Dh) and keys (B, T, K, Dh), normed and rotated by their positions."""
+    def norm_and_rotate(self, q: Tensor, k: Tensor, first: int) -> tuple[Tensor, Tensor]:
+        """Queries (B, T, H, Dh) and keys (B, T, K, Dh), normed and rotated by their positions from `first`."""
         # One pass over queries and keys together: small heads are bound by the number of kernels, not by their work.
         qk = torch.cat((q, k), dim=2)
         if self.qk_norm:
             qk = rms_norm(qk)
         if self.rotary is not None:
-            qk = self.rotary(qk)
+            qk = self.rotary(qk, first)
         q, k = qk.split((q.size(2), k.size(2)), dim=2)
-        return (q, k) if self.polar is None else self.polar(q, k)
+        return (q, k) if self.polar is None else self.polar(q, k, first)

@@ -27,8 +27,9 @@ class PoPE(nn.Module):
         self.register_buffer("angles", angles, persistent=False)
         self.phase = parameter(kv_heads, head_dim, init=constant(PHASE_INIT))
 
-    def forward(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-        angles = self.angles[: q.size(1)]
+    def forward(self, q: Tensor, k: Tensor, first: int = 0) -> tuple[Tensor, Tensor]:
+        """Queries and keys of tokens at positions `first` and after."""
+        angles = self.angles[first : first + q.size(1)]
         return to_cartesian(q, angles), to_cartesian(k, angles + -2 * math.pi * torch.sigmoid(self.phase))
 
 

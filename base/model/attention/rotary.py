@@ -39,8 +39,10 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angles.cos()[:, None, :], persistent=False)  # (T, 1, dims/2)
         self.register_buffer("sin", angles.sin()[:, None, :], persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        cos, sin = self.cos[: x.size(1)].to(x.dtype), self.sin[: x.size(1)].to(x.dtype)
+    def forward(self, x: Tensor, first: int = 0) -> Tensor:
+        """Rotate x (B, T, H, Dh), whose tokens are at positions `first` and after."""
+        places = slice(first, first + x.size(1))
+        cos, sin = self.cos[places].to(x.dtype), self.sin[places].to(x.dtype)
         x1, x2 = x[..., : self.dims].chunk(2, dim=-1)
         rotated = x1 * cos + x2 * sin, x2 * cos - x1 * sin
         return torch.cat(rotated if self.dims == x.size(-1) else (*rotated, x[..., self.dims :]), dim=-1)

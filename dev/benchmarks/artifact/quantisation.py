@@ -23,7 +23,7 @@ import typer
 
 from base.compress import artifact
 from base.config import Config
-from base.evaluate.sliding import SlidingScorer
+from base.evaluate.scorer import Scorer
 from base.export import load_checkpoint, load_model, weights_bytes
 from base.presets import pocket
 from base.runtime import Runtime
@@ -76,7 +76,7 @@ def measure(seed: int, tokens: int) -> dict[str, Result]:
         checkpoint = train(seed, Path(folder))
 
     def scored(config: Config, model: torch.nn.Module) -> float:
-        losses = SlidingScorer(config, CPU, model).observe(np.asarray(text))
+        losses = Scorer(config, CPU, model).observe(np.asarray(text))
         return bits_per_byte(float(losses[1:].astype(np.float64).sum()), int(sizes.sum()))
 
     config, model, calibration = load_checkpoint(checkpoint, pocket(), CPU)

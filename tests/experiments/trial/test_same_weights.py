@@ -9,6 +9,7 @@ from common.state import State
 from experiments.analysis.gains import gains
 from experiments.analysis.pairing import WEIGHTS, same_weights_noise
 from experiments.ledger.rows import COLUMNS, Row
+from experiments.report.pages import write
 from experiments.run.run import open_run
 from experiments.trial.baseline import measure_baseline
 from experiments.trial.compare import REPEAT
@@ -112,6 +113,10 @@ def tree_of(**files) -> Tree:
     [
         ("quant/gptq.py", {}, {}, True),
         ("compress/mixing.py", {}, {}, True),
+        ("evaluate/experts/agreement.py", {}, {}, True),
+        ("evaluate/knobs.py", {"temperature": 1.0}, {"temperature": 0.98}, True),
+        ("presets.py", {"qat": "ste", "eval_stride": 64}, {"qat": "ste", "eval_stride": 32}, True),
+        ("presets.py", {"eval_length": 64}, {"eval_length": 128}, False),
         ("export.py", {}, {}, True),
         ("quant/fake_quant.py", {}, {}, False),
         ("quant/calibration.py", {}, {}, False),
@@ -129,8 +134,17 @@ def tree_of(**files) -> Tree:
 )
 def test_files_and_knobs_that_leave_training_alone(path, before, after, alone):
     sections = dict.fromkeys(("matrix_bits", "qat", "crown_q", "calibration_batches"), "quant")
-    sections |= {"codecs": "pack", "matrix_lr": "optim"}
+    sections |= {"codecs": "pack", "matrix_lr": "optim", "temperature": "eval", "eval_stride": "eval"}
+    sections |= {"eval_length": "eval"}
     report = Report(knobs=json.dumps(after), sections=sections)
     incumbent = Row(**{**dict.fromkeys(COLUMNS), "knobs": json.dumps(before)})
     trees = tree_of(**{path: "new"}), tree_of(**{path: "old"})
     assert leaves_training_alone(*trees, report, incumbent) == alone
+
+
+def test_the_report_shows_such_a_trial_as_a_child_of_the_weights_it_used(run, budget):
+    row = run_trial(run, with_levels(run, 1), budget)
+    folder = write(run.trial_folder(0).parent.parent.parent, run.name).parent / "trials"
+    child, parent = ((folder / f"{number:04d}.html").read_text() for number in (row.number, 0))
+    assert 'Measured on the saved weights of <a href="0000.html">' in child
+    assert f'Measured on its weights: <a href="{row.number:04d}.html">' in parent

@@ -133,9 +133,16 @@ def test_scores_of_different_seeds_are_on_one_scale():
     ],
 )
 def test_unreadable_config_is_reported_in_one_line(source, message):
-    tree = {**BASE, "base/config.py": Source(PLAIN, source.encode())}
+    other = dict.fromkeys(["base/evaluate/knobs.py"], Source(PLAIN, b""))
     with pytest.raises(NoProposal, match=message):
-        declared(tree, "pocket")
+        declared({**BASE, **other, "base/config.py": Source(PLAIN, source.encode())}, "pocket")
+
+
+def test_knobs_of_evaluation_are_searched_too():
+    temperature = next(knob for knob in declared(BASE, "pocket") if knob.name == "temperature")
+    assert (temperature.kind, temperature.place.path) == ("evaluation", "base/evaluate/knobs.py")
+    text = edited(BASE, {temperature: 0.97})["base/evaluate/knobs.py"].content.decode()
+    assert "temperature: float = knob(0.97, " in text
 
 
 def test_knob_that_a_proposal_added_is_searched_too():

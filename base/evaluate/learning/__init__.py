@@ -1,0 +1,1 @@
+"""What learns from scored text: weights, adapters, a bias."""
