@@ -85,9 +85,9 @@ def mix_code(decode: bool, coding: Coding) -> int:
     count, rows, columns = map(ctypes.c_int64, values.shape)
     pointers = [table.ctypes.data_as(ctypes.c_void_p) for table in tables]
     return loaded.mix_code(
-        ctypes.c_int32(decode), values.ctypes.data_as(ctypes.c_void_p), count, rows, columns,
+        ctypes.c_int32(bool(decode)), values.ctypes.data_as(ctypes.c_void_p), count, rows, columns,
         None if scales is None else scales.ctypes.data_as(ctypes.c_void_p),
-        ctypes.c_int32(by_column), ctypes.c_int32(shift),
+        ctypes.c_int32(bool(by_column)), ctypes.c_int32(shift),
         contexts.ctypes.data_as(ctypes.c_void_p), ctypes.c_int32(len(contexts)), *pointers,
         buffer.ctypes.data_as(ctypes.c_void_p), ctypes.c_int64(buffer.size),
     )  # fmt: skip
@@ -97,7 +97,9 @@ def check_arguments(decode: bool, coding: Coding) -> None:
     """Raise ValueError for anything that the C code would read or write out of bounds: its callers can be changed."""
     values, scales, by_column, shift, contexts, tables, buffer = coding
     typed = ((values, np.int8), (contexts, np.int32), (buffer, np.uint8), *((table, np.int32) for table in tables))
-    plain = all(array.dtype == dtype and array.flags.c_contiguous for array, dtype in typed)
+    plain = all(
+        type(array) is np.ndarray and array.dtype == dtype and array.flags.c_contiguous for array, dtype in typed
+    )
     writable = (values if decode else buffer).flags.writeable
     if not plain or not writable or values.ndim != 3 or buffer.ndim != 1 or not 0 <= shift <= MAX_SHIFT:
         raise ValueError(f"expected int8 (count, rows, columns), bytes and a shift of at most {MAX_SHIFT}")
@@ -109,7 +111,11 @@ def check_arguments(decode: bool, coding: Coding) -> None:
         raise ValueError(f"expected contexts of at most {MAX_CELLS} values, for {values.shape[2]} columns")
     expected = values.shape[0] * values.shape[2 if by_column else 1]
     if scales is not None and (
-        scales.dtype != np.uint8 or not scales.flags.c_contiguous or scales.size != expected or (scales > 47).any()
+        type(scales) is not np.ndarray
+        or scales.dtype != np.uint8
+        or not scales.flags.c_contiguous
+        or scales.size != expected
+        or (scales > 47).any()
     ):
         raise ValueError(f"expected {expected} levels of scales from 0 to 47")
     limits = ((4096, -2047, 2047), (4096, 1, 65535), (1024, 1, 65535))
@@ -171,14 +177,17 @@ def ngrams_follow(
         (tables.used, np.int64, MAX_ORDERS + 1), (tables.unigrams, np.uint32, None), (tokens, np.uint16, None),
     ))  # fmt: skip
     check_tables(tables)
-    if tables.grams.ndim != 2 or not tables.grams.flags.c_contiguous:
+    if type(tables.grams) is not np.ndarray or tables.grams.ndim != 2 or not tables.grams.flags.c_contiguous:
         raise ValueError("expected a table of n-grams for each order, values side by side")
     check_slots(tables.grams[0], 1 << 32)
     check_slots(tables.followers, 1 << 40)
     if not 0 < orders <= MAX_ORDERS or not 0 < vocabulary <= 1 << 16 or not 0 <= before <= len(tokens):
         raise ValueError(f"expected 1 to {MAX_ORDERS} orders, a vocabulary of at most {1 << 16}, tokens after {before}")
+    tokens = tokens.copy()  # no other thread may change them once they are checked
     if len(tokens) and tokens.max() >= vocabulary:
         raise ValueError(f"expected tokens below {vocabulary}, got {tokens.max()}")
+    if least < 1:
+        raise ValueError(f"expected a context to have come at least once, got {least}")
     if not 0 <= smoothing < len(SMOOTHINGS) or not 0 < strength < 1e9 or (smoothing == 2 and strength > 1):
         raise ValueError(f"expected one of {SMOOTHINGS} and a strength above 0, a discount of at most 1")
     rows = 1 if every else count
@@ -189,7 +198,7 @@ def ngrams_follow(
         ctypes.c_int64(len(tables.followers)), pointer(tables.used), pointer(tables.unigrams),
         *map(ctypes.c_int32, (orders, vocabulary, smoothing, least)), ctypes.c_double(strength),
         pointer(tokens), ctypes.c_int64(len(tokens) if every else before), ctypes.c_int64(count),
-        ctypes.c_int32(every), pointer(probabilities), pointer(evidence), pointer(totals),
+        ctypes.c_int32(bool(every)), pointer(probabilities), pointer(evidence), pointer(totals),
     )  # fmt: skip
     return probabilities, evidence, totals
 
@@ -208,7 +217,13 @@ def pointer(array: np.ndarray) -> ctypes.c_void_p:
 def check_arrays(expected) -> None:
     """Raise ValueError unless every array has its type, its length (None: any), and its values side by side."""
     for array, dtype, length in expected:
-        right = array.dtype == dtype and array.ndim == 1 and array.flags.c_contiguous and array.flags.aligned
+        right = (
+            type(array) is np.ndarray
+            and array.dtype == dtype
+            and array.ndim == 1
+            and array.flags.c_contiguous
+            and array.flags.aligned
+        )
         if not right or length not in (None, len(array)):
             raise ValueError(
                 f"expected {dtype} ({'n' if length is None else length},), got {array.dtype} {array.shape}"

@@ -129,5 +129,5 @@ def seed_1302() -> Config:
         attention=replace(seed.attention, value_residual="none"),
         residual=replace(seed.residual, resid_mix="identity", unet_skips="gated"),
         optim=replace(seed.optim, matrix_lr=0.030, adamw_projections=True),
-        eval=replace(seed.eval, agreement="token,within_word,word_start", agreement_slots=26),
+        eval=replace(seed.eval, agreement="token,within_word,word_start", agreement_slots=27),
     )

@@ -34,7 +34,9 @@ class Eval:
     agreement_boosts: str = knob("2.625,0.75,0.75", "nats by which its logit is raised (#1302)")
     agreement_bonus: float = knob(0.5, "more where two experts agree")
     agreement_least: int = knob(1, "how often a hint's context must have come")
-    agreement_slots: int = knob(20, "log2 of the contexts that each expert keeps, 18 bytes each")
+    agreement_slots: int = knob(
+        20, "log2 of the contexts that each expert keeps, 18 bytes each: more than tokens to come"
+    )
     # Neighbors
     knn_keys: int = knob(0, "hidden states kept for the nearest-neighbor mixture; 0 = none (arXiv 1911.00172)")
     knn_neighbors: int = knob(32, "neighbors that count")

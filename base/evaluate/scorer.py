@@ -168,7 +168,7 @@ class Scorer:
             candidates = np.arange(self.vocab_size)[None]
             found = self.combine(every, candidates, entropy, hints, at_hints, ngrams, neighbors)
             self.predicted = found[0].astype(np.float32)
-        return self.predicted
+        return self.predicted.copy()
 
     def calibrated(self, logits: Tensor) -> Tensor:
         """Log-probabilities (n, V) of the model by itself."""

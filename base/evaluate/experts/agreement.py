@@ -106,6 +106,8 @@ class Agreement:
         self.names = [name.strip() for name in knobs.agreement.split(",")]
         if unknown := set(self.names) - set(EXPERTS):
             raise ValueError(f"got agreement {knobs.agreement!r}: expected some of {', '.join(EXPERTS)}, not {unknown}")
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(f"got agreement {knobs.agreement!r}: expected each expert once")
         chosen = [EXPERTS.index(name) for name in self.names]
         gates, boosts = (
             np.array(list(map(float, text.split(",")))) for text in (knobs.agreement_gates, knobs.agreement_boosts)

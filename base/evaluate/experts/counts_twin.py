@@ -1,4 +1,4 @@
-"""The counts of base/evaluate/counts.py in plain Python, for machines without a C compiler: the same numbers."""
+"""The counts of base/evaluate/experts/counts.py in plain Python, for machines without a C compiler."""
 
 from collections import Counter, defaultdict
 
@@ -75,6 +75,8 @@ class NgramCounts:
     def __init__(self, order: int, vocab_size: int, smoothing: str, strength: float, least: int, slots_log2: int):
         if not 2 <= order <= MAX_CONTEXT + 1:
             raise ValueError(f"got n-grams of {order} tokens, expected 2 to {MAX_CONTEXT + 1}")
+        if least < 1:
+            raise ValueError(f"expected a context to have come at least once, got {least}")
         self.order, self.vocab_size, self.smoothing = order, vocab_size, smoothing
         self.strength, self.least = strength, least
         self.counts: list[dict[tuple, Counter]] = [defaultdict(Counter) for _ in range(order)]

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from base.config import Eval
 
+STEPS, MOST_STEPS = 256, 1 << 40  # of a distance for each `knn_temperature`
+
 
 class Neighbors:
     """A ring of the last `knn_keys` hidden states and the tokens after them; D + 1 numbers each."""
@@ -45,10 +47,14 @@ class Neighbors:
                 self.values.new_zeros(len(hidden), 0),
                 hidden.new_zeros(len(hidden)),
             )
-        keys, queries = self.keys[:known], hidden.to(self.keys.dtype)
-        squares = queries.float().square().sum(dim=1)[:, None] + keys.float().square().sum(dim=1)
-        distances = (squares - 2.0 * (queries @ keys.T).float()).clamp_min(0.0)
-        found, places = distances.topk(min(self.knobs.knn_neighbors, known), dim=1, largest=False)
+        keys, queries = self.keys[:known].float(), hidden.to(self.keys.dtype).float()
+        squares = queries.square().sum(dim=1)[:, None] + keys.square().sum(dim=1)
+        distances = (squares - 2.0 * (queries @ keys.T)).clamp_min(0.0)
+        # Keys as near as each other are taken in the order of their places: rounding must not choose among them
+        steps = (distances * (STEPS / self.knobs.knn_temperature)).clamp_max(MOST_STEPS).to(torch.int64)
+        order = steps * known + torch.arange(known, device=keys.device)
+        places = order.topk(min(self.knobs.knn_neighbors, known), dim=1, largest=False).indices
+        found = distances.gather(1, places)
         return torch.softmax(-found / self.knobs.knn_temperature, dim=1), self.values[places], found[:, 0]
 
     def probabilities(self, hidden: Tensor, tokens: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ gives the gradient of one step (records of April: techniques E14). In the phased
 documents scored so far after so many of them; those records ordered documents by length, here they come as they come.
 """
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -56,7 +57,7 @@ class DocumentReader:
         if self.whole:
             self.whole.reset()
         self.open = Document(0, 0, 0)
-        self.finished, self.scored = 0, []  # documents, and the tokens of those that a phase will learn from
+        self.finished, self.scored = 0, array("H")  # documents, and the tokens of those that a phase will learn from
         self.saved_row: tuple[int, Tensor, Tensor] | None = None
 
     def read(self, first: int, last: int, measure: Measure) -> Tensor:
@@ -109,7 +110,7 @@ class DocumentReader:
         self.open = documents[-1]
         for document in documents:
             if self.whole and self.finished < self.phases[-1]:
-                self.scored.append(self.text[document.first : document.last].astype(np.uint16))
+                self.scored.extend(self.text[document.first : document.last].tolist())
             if self.ends(document):
                 self.finished += 1
         if self.finished in self.phases and self.ends(documents[-1]):
@@ -119,7 +120,9 @@ class DocumentReader:
 
     def learn_phase(self) -> None:
         """One pass over every document scored so far, all weights, lr along a cosine to 0."""
-        tokens = torch.from_numpy(np.concatenate(self.scored).astype(np.int64)).to(self.runtime.device)
+        tokens = torch.from_numpy(np.array(self.scored, dtype=np.int64)).to(self.runtime.device)
+        if self.finished == self.phases[-1]:
+            self.scored = array("H")
         self.adapters.activate([torch.zeros_like(weight[:1]) for weight in self.adapters.parameters])
         self.whole.optimizer.reset()
 
@@ -140,10 +143,9 @@ class DocumentReader:
             collected.append((positions, measure(logits, hidden, positions)))
 
         self.run(own, collect)
-        if not collected:  # another rank's documents; a dummy gives the width
-            self.load(0, Document(0, 0, 1))
-            self.forward({0: documents[0]}, {0: 0}, documents[0].start + 1, collect)
-            collected = [(places[:0], numbers[:0]) for places, numbers in collected]
+        if not collected:  # another rank's documents; a token of which nothing is wanted gives the width
+            self.load(0, Document(0, 0, 0))
+            self.forward({0: Document(first, first + 1, first + 1)}, {0: 0}, first + 1, collect)
         found = collected[0][1].new_zeros(last - first, collected[0][1].size(1))
         for positions, numbers in collected:
             found[positions - first] = numbers
@@ -185,6 +187,8 @@ class DocumentReader:
         stops = [min(end, known or active[row].last) for row, end in zip(rows, ends, strict=True)]
         windows = [max(active[row].start, end - self.length) for row, end in zip(rows, ends, strict=True)]
         width = max(stop - window for stop, window in zip(stops, windows, strict=True))
+        if self.runtime.dtype != torch.float32:  # in bf16 another shape rounds otherwise, by more than an audit takes
+            width = self.length
         device = self.runtime.device
         texts = [self.text[window:stop] for window, stop in zip(windows, stops, strict=True)]
         tokens = torch.from_numpy(np.stack([np.pad(text, (0, width - len(text))) for text in texts])).to(device)

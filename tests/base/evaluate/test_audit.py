@@ -70,6 +70,15 @@ def test_a_method_passes_with_its_tables_full(name):
     assert honesty.largest_difference_nats < 1e-4
 
 
+@pytest.mark.parametrize("name", ["window", "all of it", "adapters in documents", "agreement"])
+def test_a_method_passes_in_bf16(name):
+    """As on a GPU, where the audit's tolerance is that of equal shapes."""
+    half = replace(CPU, dtype=torch.bfloat16)
+    scorers = [small_scorer(half, **METHODS[name]) for _ in range(2)]
+    _, honesty = both_passes(*scorers, text(700, seed=4), 97)
+    assert honesty.largest_difference_nats < 1e-3
+
+
 @pytest.mark.parametrize("name", RECIPES)
 def test_the_evaluation_of_a_reference_system_passes(name):
     """At pocket width with chunks so short that weights move; the claimed gains of their sources would not."""

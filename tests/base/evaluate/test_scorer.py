@@ -132,7 +132,7 @@ def rank_losses(rank: int, world: int, name: str, store: str, queue) -> None:
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("name", ["online bias", "all of it", "adapters in documents", "adapters in documents, phased"])
+@pytest.mark.parametrize("name", ["online bias", "all of it", "documents with a bias", "adapters in documents, phased"])
 def test_three_ranks_score_as_one_does(name):
     context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as folder:

@@ -27,6 +27,7 @@ METHODS = {
     },
     "adapters in documents": {**DOCUMENTS, "ttt_targets": "q,k,v,out,mlp,head", "ttt_epochs": 2},
     "adapters in documents, phased": {**DOCUMENTS, "ttt_phases": "3,9", "ttt_phase_lr": 0.01},
+    "documents with a bias": {**DOCUMENTS, "bias_rate": 0.1, "eval_chunk": 128},
     "all of it": {
         **AGREEMENT, **NEIGHBORS, "ngram_order": 6, "ngram_slots": 12, "bias_rate": 0.1, "temperature": 0.95,
         "ttt": "sgd", "ttt_chunk": 256, "ttt_lr": 0.02,
@@ -71,4 +72,6 @@ def small_scorer(runtime=None, **knobs):
     if knobs.get("eval_documents"):
         config = replace(config, attention=replace(config.attention, document_attention=True))
     here = runtime or Runtime(0, 1, torch.device("cpu"), torch.float32)
-    return Scorer(config, here, perturbed_model(config).eval(), vocabulary=vocabulary())
+    model = perturbed_model(config).eval()
+    model.dtype = here.dtype
+    return Scorer(config, here, model, vocabulary=vocabulary())

@@ -137,6 +137,20 @@ def test_what_would_leave_the_tables_is_refused(change):
 
 
 @needs_compiler
+def test_arguments_cannot_say_one_thing_to_the_check_and_another_to_the_code():
+    class Liar(np.ndarray):
+        def max(self, *_, **__):
+            return 0
+
+    state = counts.NgramCounts(3, 7, "dirichlet", 1.0, 1, 10)
+    with pytest.raises(ValueError, match="expected"):
+        state.observe(np.array([6000], dtype=np.uint16).view(Liar))
+    tokens = text(50)
+    every = native.ngrams_follow(state.tables, 0, 1, 1.0, tokens, 0, 1 << 32)
+    assert len(every[0]) == 7, "what Python takes for true is true in C as well"
+
+
+@needs_compiler
 def test_tables_with_any_content_are_read_within_their_bounds():
     """A caller can be changed by a proposal: random bytes as state may give nonsense, never a crash."""
     rng = np.random.default_rng(0)

@@ -61,3 +61,25 @@ def test_neighbors_are_those_of_a_loop(mixing):
     mixed = np.exp(neighbors.mix(logp, every, least, entropy)[0])
     assert np.allclose(mixed, (1 - 0.3 * scale) * np.exp(logp[0]) + 0.3 * scale * every[0], atol=1e-7)
     assert mixed.sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_keys_as_near_as_each_other_are_taken_in_order_whatever_the_rounding():
+    """Forty equal keys with forty followers, of which seven count: a query off by rounding gets the same seven."""
+    neighbors = Neighbors(Eval(knn_keys=100, knn_neighbors=7), 97, 16, torch.float32, torch.device("cpu"))
+    key = torch.from_numpy(np.random.default_rng(1).normal(size=(1, 16)).astype(np.float32))
+    neighbors.add(
+        key + 1e-7 * torch.from_numpy(np.random.default_rng(2).normal(size=(40, 16))).float(), torch.arange(40)
+    )
+    found = [neighbors.distribution(key + shift)[0] for shift in (0.0, 1e-6, -1e-6)]
+    assert np.flatnonzero(found[0][0]).tolist() == list(range(7))
+    assert all(np.allclose(each, found[0], atol=1e-6) for each in found)
+
+
+def test_knobs_that_mean_nothing_are_named():
+    from base.evaluate.experts.agreement import Agreement
+
+    with pytest.raises(ValueError, match="expected each expert once"):
+        Agreement(Eval(agreement="token,token"), None)
+    for mixture in (NgramMixture(Eval(ngram_order=3, ngram_least=0, ngram_slots=10), 97),):
+        with pytest.raises(ValueError, match="at least once, got 0"):
+            mixture.observe(text(10))
