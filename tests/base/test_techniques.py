@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.torch
 
 from helpers.base.models import perturb  # noqa: E402
+from helpers.base.scorers import vocabulary  # noqa: E402
 
 from base.compress import artifact  # noqa: E402
 from base.evaluate.scorer import Scorer  # noqa: E402
@@ -146,7 +147,7 @@ def test_an_artifact_gives_back_the_scorer(name):
     assert once[0].attention == config.attention
     assert once[0].residual == config.residual
     stream = tokens(1, 200).numpy()[0].astype("uint16")
-    losses = [Scorer(*pair[:1], cpu, pair[1]).observe(stream) for pair in (once, again)]
+    losses = [Scorer(*pair[:1], cpu, pair[1], vocabulary(1024)).observe(stream) for pair in (once, again)]
     torch.testing.assert_close(*(torch.from_numpy(part) for part in losses), atol=2e-2, rtol=0)
     drift = (once[1].hidden(tokens()) - model.hidden(tokens())).abs().mean()
     assert drift < 0.1  # hidden states are normed to mean square 1

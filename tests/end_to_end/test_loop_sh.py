@@ -56,7 +56,7 @@ def test_a_killed_trial_is_tried_again(loop):
 def test_control_c_records_the_running_trial_and_stops(loop):
     loop.write_ideas(2)
     process = loop.start()
-    loop.wait_for_log(process, "trial 0001  measure")
+    loop.wait_for_log(process, "trial 0001  weights")  # an idea of evaluation alone
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to loop.sh and everything in its group
     assert process.wait() == 130
     assert [(row.title, row.state) for row in loop.rows()][1:] == [("idea 0", State.STOPPED)]

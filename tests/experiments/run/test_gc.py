@@ -39,7 +39,8 @@ def test_a_run_deletes_checkpoints_ten_trials_later_except_those_of_keeps(run_wi
     def own(number: int) -> set[str]:
         return {taken.folder for taken in run.ledger.measurement_rows(number)}
 
-    run_trial(run, proposal(run, ("base/config.py", '"smoothing": 0.5', '"smoothing": 500.0')), budget)
+    worse = ("base/config.py", '"iterations": 12', '"iterations": 1')
+    run_trial(run, proposal(run, worse), budget)
     baseline = checkpoints(0)
     assert baseline
     assert checkpoints(1) > own(1), "and the incumbent's on its fresh seeds"
