@@ -44,18 +44,23 @@ class Scorer:
         self.text = Text(max(knobs.eval_length + knobs.ttt_chunk, knobs.eval_chunk + 1))
         if knobs.kv_bits:
             quantize_keys(model, knobs.kv_bits)
-        documents = knobs.ttt == "documents"
-        self.learner = StreamLearner(knobs, runtime, model, self.text) if knobs.ttt in ("sgd", "lora") else None
-        self.reader = (
-            DocumentReader(knobs, runtime, model, self.text)
-            if documents
-            else WindowReader(knobs, runtime, model, self.text, compiled)
-        )
+        self.learner = None
+        if knobs.ttt == "documents":
+            self.reader = DocumentReader(knobs, runtime, model, self.text)
+        else:
+            self.reader = WindowReader(knobs, runtime, model, self.text, compiled)
+            if knobs.ttt != "none":
+                self.learner = StreamLearner(knobs, runtime, model, self.text)
         self.bias = OnlineBias(knobs.bias_rate, self.vocab_size, runtime) if knobs.bias_rate else None
         self.agreement = Agreement(knobs, vocabulary) if knobs.agreement else None
         self.ngrams = NgramMixture(knobs, self.vocab_size) if knobs.ngram_order else None
         dim, device = config.model.model_dim, runtime.device
         self.neighbors = Neighbors(knobs, self.vocab_size, dim, runtime.dtype, device) if knobs.knn_keys else None
+        self.learners = []  # what learns after whole chunks, by the chunk's length
+        if self.bias or self.neighbors:
+            self.learners.append((knobs.eval_chunk, self.learn_chunk))
+        if self.learner:
+            self.learners.append((self.learner.chunk, self.learn_weights))
         self.reset()
 
     def reset(self) -> None:
@@ -78,23 +83,15 @@ class Scorer:
             self.learn()
         return np.concatenate(losses)
 
-    def chunks(self) -> list[tuple[int, object]]:
-        """What learns after whole chunks, with the chunk's length."""
-        length = self.knobs.eval_chunk if self.bias or self.neighbors else 0
-        return [(length, self.learn_chunk)] * bool(length) + (
-            [(self.learner.chunk, self.learn_weights)] if self.learner else []
-        )
-
     def next_boundary(self, position: int) -> int:
         """The first place after `position` at which something learns."""
-        return min(
-            [(position // length + 1) * length for length, _ in self.chunks()], default=position + LONGEST_SEGMENT
-        )
+        ends = [(position // length + 1) * length for length, _ in self.learners]
+        return min(ends, default=position + LONGEST_SEGMENT)
 
     def learn(self) -> None:
         """Let every method whose chunk ends here learn from it: all positions before the last token are scored."""
         position = self.text.seen - 1
-        for length, learn in self.chunks():
+        for length, learn in self.learners:
             if position and position % length == 0:
                 learn(position)
 

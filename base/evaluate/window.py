@@ -29,9 +29,8 @@ class WindowReader:
         self.length, self.stride, self.batch = knobs.eval_length, knobs.eval_stride, knobs.eval_batch
         if not 0 < self.stride <= self.length:
             raise ValueError(f"got eval_stride {self.stride}, expected 1 to eval_length {self.length}")
-        self.lead = (
-            -self.length % self.stride
-        )  # the first group is shorter, so that the first window is full at its end
+        # The first group is shorter by `lead`, so that the first window is full at the end of a group
+        self.lead = -self.length % self.stride
         self.runtime, self.model, self.text = runtime, model, text
         self.hidden = torch.compile(model.hidden) if compiled else model.hidden
         self.reset()

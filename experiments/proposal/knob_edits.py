@@ -2,13 +2,41 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from common.errors import CaddieError
 from common.text import one_line
 from preflight.source.tree import PLAIN, Source, Tree
 
-PRESET_FILES = ("base/presets.py", "base/recipes.py")
-KNOB_FILES = ("base/evaluate/knobs.py", "base/config.py")
+DECLARED_IN = ("base/config.py", "base/evaluate/knobs.py")
+PRESETS_IN = ("base/presets.py", "base/recipes.py")
+KNOB_FILES = {*DECLARED_IN, *PRESETS_IN}
+
+
+@dataclass(frozen=True)
+class Place:
+    """The position of a literal in the source."""
+
+    path: str
+    line: int  # from 0
+    start: int  # byte offset in the line
+    end: int
+
+
+def place_of(path: str, node: ast.expr) -> Place:
+    """Return where a literal of one line stands in a file."""
+    assert node.end_col_offset is not None  # ast.parse always sets it
+    return Place(path, node.lineno - 1, node.col_offset, node.end_col_offset)
+
+
+def replaced(tree: Tree, values: Mapping[Place, object]) -> Tree:
+    """Return the tree with literals replaced."""
+    files: dict[str, list[bytes]] = {}
+    for place in sorted(values, key=lambda place: (place.line, place.start), reverse=True):
+        lines = files.setdefault(place.path, tree[place.path].content.splitlines(keepends=True))
+        line = lines[place.line]
+        lines[place.line] = line[: place.start] + repr(values[place]).encode() + line[place.end :]
+    return {**tree, **{path: Source(PLAIN, b"".join(lines)) for path, lines in files.items()}}
 
 
 def with_values(tree: Tree, preset: str, values: Mapping[str, str]) -> Tree:
@@ -17,29 +45,25 @@ def with_values(tree: Tree, preset: str, values: Mapping[str, str]) -> Tree:
     Example:
         >>> with_values(tree, "pocket", {"eval_stride": "32", "ngram_order": "5"})
     """
+    places: dict[Place, object] = {}
     for name, text in values.items():
         path, node = next(_literals(tree, preset, name), (None, None))
         if path is None or node is None:
-            raise CaddieError(f"no knob {one_line(name, 60)} in {' or '.join(KNOB_FILES)}; `knobs` lists them")
-        lines = tree[path].text.splitlines(keepends=True)
-        if node.end_lineno != node.lineno:
-            raise CaddieError(f"{path}:{node.lineno}: expected the value of {name} on one line; edit it by hand")
-        line = lines[node.lineno - 1].encode()
-        value = repr(_parsed(name, text, node.value)).encode()
-        lines[node.lineno - 1] = (line[: node.col_offset] + value + line[node.end_col_offset :]).decode()
-        tree = {**tree, path: Source(PLAIN, "".join(lines).encode())}
-    return tree
+            listed = "`python -m base describe` lists them"
+            raise CaddieError(f"no knob {one_line(name, 60)} in {' or '.join(DECLARED_IN)}; {listed}")
+        places[place_of(path, node)] = _parsed(name, text, node.value)
+    return replaced(tree, places)
 
 
 def _literals(tree: Tree, preset: str, name: str) -> Iterator[tuple[str, ast.Constant]]:
     """Yield where a knob's value stands, the preset's own first."""
-    for path in filter(tree.__contains__, PRESET_FILES):
+    for path in filter(tree.__contains__, PRESETS_IN):
         for function in ast.parse(tree[path].content).body:
             if isinstance(function, ast.FunctionDef) and function.name == preset:
                 for node in ast.walk(function):
                     if isinstance(node, ast.keyword) and node.arg == name and isinstance(node.value, ast.Constant):
                         yield path, node.value
-    for path in filter(tree.__contains__, KNOB_FILES):
+    for path in filter(tree.__contains__, DECLARED_IN):
         for node in ast.walk(ast.parse(tree[path].content)):
             match node:
                 case ast.AnnAssign(

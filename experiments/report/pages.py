@@ -110,11 +110,8 @@ class _Report:
         neighbors = [self.summary.trials[j].href if 0 <= j < len(self.summary.trials) else "" for j in (i - 1, i + 1)]
         content = [
             *(self.version, asdict(trial.row), mirror.export(self.ledger, trial.row.number)),
-            *(
-                neighbors,
-                trial.model_dollars,
-                [asdict(each) for each in trial_page.on_weights_of(self.ledger, trial.row)],
-            ),
+            *(neighbors, trial.model_dollars),
+            *(asdict(child) for child in trial_page.on_weights_of(self.ledger, trial.row)),
         ]
         return hashlib.sha256(json.dumps(content, default=str).encode()).hexdigest()
 

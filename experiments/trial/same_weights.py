@@ -12,6 +12,7 @@ from pathlib import Path
 
 from experiments.analysis.pairing import WEIGHTS, reference_seeds
 from experiments.ledger.rows import Row
+from experiments.proposal.knob_edits import KNOB_FILES
 from experiments.run.run import Run
 from experiments.runner.job import CHECKPOINT
 from experiments.runner.rescore import AFTER_TRAINING, IN_TRAINING, QUANTIZATION
@@ -20,7 +21,7 @@ from preflight.checks import Report
 from preflight.source.tree import Tree
 
 FOLDERS = ("base/quant/", "base/compress/", "base/evaluate/")
-FILES = {"base/export.py", "base/config.py", "base/presets.py", "base/recipes.py"}
+FILES = {"base/export.py", *KNOB_FILES}
 TRAINING_FILES = {"base/quant/fake_quant.py", "base/quant/calibration.py"}
 
 

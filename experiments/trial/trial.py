@@ -12,6 +12,7 @@ from experiments.analysis.pairing import reference_seeds
 from experiments.analysis.sizes import size_ratios
 from experiments.ledger.rows import Row
 from experiments.proposal.gate import Change, gates
+from experiments.proposal.knob_edits import KNOB_FILES
 from experiments.proposal.parts import PERSON, REFUSED, by_of, part_of, title_of
 from experiments.proposal.schema import TEXT_BYTES, Proposal
 from experiments.run.run import Run
@@ -27,8 +28,6 @@ from preflight import checks
 from preflight.sandbox.cleanup import remove_tree
 from preflight.source import bundle
 from preflight.source.tree import Tree
-
-KNOB_FILES = {"base/config.py", "base/evaluate/knobs.py", "base/presets.py", "base/recipes.py"}
 
 
 def run_trial(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from common.errors import NoProposal
-from preflight.source.tree import PLAIN, Source, Tree
+from experiments.proposal.knob_edits import DECLARED_IN, Place, place_of, replaced
+from preflight.source.tree import Tree
 
-CONFIG, EVALUATION, PRESETS = "base/config.py", "base/evaluate/knobs.py", "base/presets.py"
+CONFIG, PRESETS = "base/config.py", "base/presets.py"
 CLASSES = {  # class of a proposal by the section of config.py that declares the knob
     "Model": "architecture",
     "Optim": "optimizer",
@@ -38,16 +39,6 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The position of a literal in the source."""
-
-    path: str
-    line: int  # from 0
-    start: int  # byte offset in the line
-    end: int
-
-
-@dataclass(frozen=True)
 class Knob:
     """A searchable knob with its value in one preset."""
 
@@ -65,12 +56,12 @@ def declared(tree: Tree, preset: str) -> list[Knob]:
         NoProposal: The source cannot be parsed, or declares no range.
     """
     try:
-        files = [path for path in (CONFIG, EVALUATION) if path in tree or path == CONFIG]
+        files = [path for path in DECLARED_IN if path in tree or path == CONFIG]
         knobs = {knob.name: knob for path in files for knob in _knobs(_module(tree, path), path)}
         presets = _module(tree, PRESETS)
         for name, value in _preset_values(presets, preset):
             if name in knobs and (literal := _literal(value)) is not None:
-                knobs[name] = replace(knobs[name], place=_place(PRESETS, value), value=literal)
+                knobs[name] = replace(knobs[name], place=place_of(PRESETS, value), value=literal)
         for name, values in _preset_ranges(presets, preset):
             if name in knobs:
                 knobs[name] = replace(knobs[name], range=values)
@@ -83,13 +74,7 @@ def declared(tree: Tree, preset: str) -> list[Knob]:
 
 def edited(tree: Tree, values: dict[Knob, Value]) -> Tree:
     """Return the tree with the knobs' literals replaced."""
-    files: dict[str, list[bytes]] = {}
-    for knob in sorted(values, key=lambda knob: (knob.place.line, knob.place.start), reverse=True):
-        place = knob.place
-        lines = files.setdefault(place.path, tree[place.path].content.splitlines(keepends=True))
-        line = lines[place.line]
-        lines[place.line] = line[: place.start] + repr(values[knob]).encode() + line[place.end :]
-    return {**tree, **{path: Source(PLAIN, b"".join(lines)) for path, lines in files.items()}}
+    return replaced(tree, {knob.place: value for knob, value in values.items()})
 
 
 def _module(tree: Tree, path: str) -> ast.Module:
@@ -107,7 +92,7 @@ def _knobs(module: ast.Module, path: str) -> Iterator[Knob]:
                     value=ast.Call(func=ast.Name(id="knob"), args=[default, _, ast.Call() as values]),
                 ) if (value := _literal(default)) is not None:
                     kind = CLASSES.get(section.name, "optimizer")
-                    yield Knob(name, kind, _range(values), value, _place(path, default))
+                    yield Knob(name, kind, _range(values), value, place_of(path, default))
 
 
 def _preset_values(module: ast.Module, preset: str) -> Iterator[tuple[str, ast.expr]]:
@@ -140,9 +125,3 @@ def _range(call: ast.Call) -> Range:
 def _literal(node: ast.expr) -> Value | None:
     value = node.value if isinstance(node, ast.Constant) else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _place(path: str, node: ast.expr) -> Place:
-    end = node.end_col_offset
-    assert end is not None  # ast.parse always sets it
-    return Place(path, node.lineno - 1, node.col_offset, end)

@@ -2,7 +2,7 @@
 
 A document is a BOS and what follows it; its last position predicts the next BOS. It is read in chunks of `ttt_chunk`
 positions: a chunk is scored through a window that ends with it and does not leave the document, then the same pass
-gives the gradient of one step (records of April: techniques E14). In the phased form all weights learn from the
+gives the gradient of one step (#1855). In the phased form all weights learn from the
 documents scored so far after so many of them; those records ordered documents by length, here they come as they come.
 """
 

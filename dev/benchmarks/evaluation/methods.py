@@ -71,14 +71,15 @@ def main(
     corpus: Path,
     preset: str = "pocket",
     only: Annotated[list[str] | None, typer.Option()] = None,
-    extra: Annotated[list[str] | None, typer.Option(help="NAME=JSON of knobs: a method to measure as well")] = None,
+    extra: Annotated[
+        list[str] | None, typer.Option(help="NAME=JSON of knobs: a method to measure, alone or with --only")
+    ] = None,
     tokens: int = 1 << 30,
 ) -> None:
     """Print the table."""
-    methods = METHODS | {name: json.loads(knobs) for name, _, knobs in (text.partition("=") for text in extra or [])}
-    chosen = {name: knobs for name, knobs in methods.items() if not only or name in only or extra}
-    if extra:
-        chosen = {name: knobs for name, knobs in methods.items() if name not in METHODS or name in (only or [])}
+    given = {name: json.loads(knobs) for name, _, knobs in (text.partition("=") for text in extra or [])}
+    named = METHODS if not (only or extra) else {name: METHODS[name] for name in only or []}
+    chosen = {**named, **given}
     print(f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, one thread; {preset}, {corpus.name}.\n")
     table, split = Corpus.open(corpus).byte_table(), Corpus.open(corpus).tokens("dev")[:tokens]
     per_token = len(split[1:]) / int(table.target_bytes(split).sum()) / log(2.0)  # bpb of one nat a token

@@ -46,7 +46,7 @@ def test_values_are_those_that_the_program_resolves(preset, values, tmp_path):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"no_such_knob": "1"}, "no knob no_such_knob in base/evaluate/knobs.py or base/config.py"),
+        ({"no_such_knob": "1"}, "no knob no_such_knob in base/config.py or base/evaluate/knobs.py"),
         ({"eval_stride": "many"}, "eval_stride: expected int, got 'many'"),
         ({"eval_documents": "maybe"}, "eval_documents: expected bool, got 'maybe'"),
     ],
