@@ -12,7 +12,9 @@ from torch import Tensor
 
 from base.config import Eval
 
-STEPS, MOST_STEPS = 256, 1 << 40  # of a distance for each `knn_temperature`
+STEPS = 256  # of a distance for each `knn_temperature`
+QUERIES = 1024  # of one product
+SPARE = 32
 
 
 class Neighbors:
@@ -38,7 +40,7 @@ class Neighbors:
     def nearest(self, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Weights (n, k) and tokens (n, k) of the neighbors of hidden states (n, D), and the nearest's d^2 (n,).
 
-        All distances are one product; no neighbors (n, 0) while there are no keys.
+        Distances are products of whole blocks; no neighbors (n, 0) while there are no keys.
         """
         known = min(self.count, len(self.keys))
         if not known:
@@ -47,15 +49,17 @@ class Neighbors:
                 self.values.new_zeros(len(hidden), 0),
                 hidden.new_zeros(len(hidden)),
             )
-        keys, queries = self.keys[:known].float(), hidden.to(self.keys.dtype).float()
-        squares = queries.square().sum(dim=1)[:, None] + keys.square().sum(dim=1)
-        distances = (squares - 2.0 * (queries @ keys.T)).clamp_min(0.0)
-        # Keys as near as each other are taken in the order of their places: rounding must not choose among them
-        steps = (distances * (STEPS / self.knobs.knn_temperature)).clamp_max(MOST_STEPS).to(torch.int64)
-        order = steps * known + torch.arange(known, device=keys.device)
-        places = order.topk(min(self.knobs.knn_neighbors, known), dim=1, largest=False).indices
-        found = distances.gather(1, places)
-        return torch.softmax(-found / self.knobs.knn_temperature, dim=1), self.values[places], found[:, 0]
+        keys, count = self.keys[:known].float(), min(self.knobs.knn_neighbors, known)
+        parts = []
+        for queries in hidden.to(self.keys.dtype).float().split(QUERIES):
+            squares = queries.square().sum(dim=1)[:, None] + keys.square().sum(dim=1)
+            distances = (squares - 2.0 * (queries @ keys.T)).clamp_min(0.0)
+            places = first_places((distances * (STEPS / self.knobs.knn_temperature)).floor(), count)
+            found = distances.gather(1, places)
+            weights = torch.softmax(-found / self.knobs.knn_temperature, dim=1)
+            parts.append((weights, self.values[places], found[:, 0]))
+        weights, values, nearest = map(torch.cat, zip(*parts, strict=True))
+        return weights, values, nearest
 
     def probabilities(self, hidden: Tensor, tokens: Tensor) -> Tensor:
         """(n, 2): the probability of each token (n,) by its neighbors, and the distance d^2 of the nearest."""
@@ -82,3 +86,19 @@ class Neighbors:
         }[self.knobs.knn_mixing]
         weight = np.clip(self.knobs.knn_weight * scale, 0.0, 0.95)[:, None]
         return np.logaddexp(logp + np.log1p(-weight), np.log(weight * probabilities + 1e-300))
+
+
+def first_places(steps: Tensor, count: int) -> Tensor:
+    """Places (n, count) of the smallest whole numbers in each row of steps (n, K), equal ones by their place.
+
+    Keys as near as each other would else be chosen by rounding. A few more than `count` nearly always hold all equals.
+    """
+    size = steps.size(1)
+    candidates = steps.topk(min(count + SPARE, size), dim=1, largest=False)
+    order = candidates.values.long() * size + candidates.indices
+    places = candidates.indices.gather(1, order.topk(count, dim=1, largest=False).indices)
+    crowded = (candidates.values[:, -1] == candidates.values[:, count - 1]) & (count + SPARE < size)
+    if bool(crowded.any()):
+        order = steps[crowded].long() * size + torch.arange(size, device=steps.device)
+        places[crowded] = order.topk(count, dim=1, largest=False).indices
+    return places

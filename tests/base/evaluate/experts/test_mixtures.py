@@ -83,3 +83,12 @@ def test_knobs_that_mean_nothing_are_named():
     for mixture in (NgramMixture(Eval(ngram_order=3, ngram_least=0, ngram_slots=10), 97),):
         with pytest.raises(ValueError, match="at least once, got 0"):
             mixture.observe(text(10))
+
+
+@pytest.mark.parametrize("values", [3, 40, 100_000])
+def test_the_first_places_are_those_of_a_stable_sort(values):
+    from base.evaluate.experts.neighbors import first_places
+
+    steps = torch.randint(0, values, (200, 300), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(first_places(steps, 7), steps.sort(dim=1, stable=True).indices[:, :7])
+    assert torch.equal(first_places(steps[:, :5], 5), steps[:, :5].sort(dim=1, stable=True).indices)
